@@ -1,0 +1,5 @@
+//! Measures container engines side by side through the Docker API.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

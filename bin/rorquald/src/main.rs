@@ -1,0 +1,5 @@
+//! The daemon: configuration and wiring.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The command line: one file per command.
+
+#![forbid(unsafe_code)]

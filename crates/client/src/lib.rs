@@ -1,0 +1,3 @@
+//! The Engine API, called from Rust.
+
+#![forbid(unsafe_code)]

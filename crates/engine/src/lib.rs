@@ -1,0 +1,3 @@
+//! One node: containers, exec, attach, events and recovery.
+
+#![forbid(unsafe_code)]

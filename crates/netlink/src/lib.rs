@@ -1,0 +1,3 @@
+//! Links, addresses, routes and nftables over netlink: carries messages, decides nothing.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Networks, endpoints, addresses and published ports on this host.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The documents of the OCI image and runtime specifications.
+
+#![forbid(unsafe_code)]

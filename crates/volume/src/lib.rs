@@ -1,0 +1,3 @@
+//! Volumes and the local driver.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Unmodified Docker clients drive rorquald.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The runtime against the real kernel.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,5 @@
+//! All automation of this repository.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
