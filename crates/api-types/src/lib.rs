@@ -1,3 +1,14 @@
 //! The Docker API's JSON, field for field; no behaviour.
+//!
+//! A field that dockerd may print as `null` is an [`Option`] here, so that null, empty and absent stay apart on the way
+//! through the daemon. Field names are Docker's, in the order dockerd prints them; a missing or `null` field of a request
+//! reads as its zero value.
 
 #![forbid(unsafe_code)]
+
+mod codec;
+pub mod container;
+pub mod mount;
+pub mod network;
+
+pub use codec::{is_zero, null_default};
