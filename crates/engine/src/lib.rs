@@ -1,3 +1,60 @@
 //! One node: containers, exec, attach, events and recovery.
+//!
+//! [`Engine`] is a struct of components without operations of its own; [`Engine::open`] shows what each was given.
+//! Everything below this crate is synchronous; what blocks runs on tokio's blocking threads.
 
 #![forbid(unsafe_code)]
+
+mod config;
+pub mod containers;
+pub mod events;
+pub mod images;
+mod limits;
+pub mod networks;
+pub mod stream;
+pub mod system;
+pub mod volumes;
+
+pub use config::{EngineConfig, ExternalRuntime, NetworkSettings, Reloadable, UserNamespaces};
+pub use containers::Containers;
+pub use events::Events;
+pub use images::Images;
+pub use networks::Networks;
+pub use system::System;
+pub use volumes::Volumes;
+
+use rorqual_error::Result;
+
+/// The name of our own runtime in `--runtime`, `info` and inspect.
+pub const OWN_RUNTIME: &str = "rorqual";
+
+/// One node's engine. A clone is another handle.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Containers and execs.
+    pub containers: Containers,
+    /// Images.
+    pub images: Images,
+    /// Volumes.
+    pub volumes: Volumes,
+    /// Networks.
+    pub networks: Networks,
+    /// Events.
+    pub events: Events,
+    /// What concerns the whole node.
+    pub system: System,
+}
+
+impl Engine {
+    /// Opens the engine on its roots. There is no other start-up than recovery: running containers are adopted, exits
+    /// that happened meanwhile are recorded, and what was interrupted is finished or undone. Containers whose restart
+    /// policy asks for it are started in the background once this has returned.
+    pub async fn open(_config: EngineConfig) -> Result<Self> {
+        todo!()
+    }
+
+    /// Ends the engine's own tasks and syncs its records. Containers run on.
+    pub async fn close(&self) {
+        todo!()
+    }
+}

@@ -1,0 +1,5 @@
+//! Images: to be filled.
+
+/// The component.
+#[derive(Clone, Debug)]
+pub struct Images {}

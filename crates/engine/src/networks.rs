@@ -1,0 +1,5 @@
+//! Networks: to be filled.
+
+/// The component.
+#[derive(Clone, Debug)]
+pub struct Networks {}

@@ -1,0 +1,5 @@
+//! System: to be filled.
+
+/// The component.
+#[derive(Clone, Debug)]
+pub struct System {}

@@ -1,0 +1,5 @@
+//! Volumes: to be filled.
+
+/// The component.
+#[derive(Clone, Debug)]
+pub struct Volumes {}
