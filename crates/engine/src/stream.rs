@@ -89,11 +89,7 @@ impl AsyncWrite for AttachWriter {
 impl AttachStream {
     /// Carries the session between the caller's ends and the container until either ends. Closes neither of the caller's
     /// ends. End of the caller's input closes the container's; output goes on. Detach keys are looked for in the input.
-    pub async fn run(
-        self,
-        _input: impl AsyncRead + Unpin,
-        _output: impl AsyncWrite + Unpin,
-    ) -> Result<SessionEnd> {
+    pub async fn run(self, _input: impl AsyncRead + Unpin, _output: impl AsyncWrite + Unpin) -> Result<SessionEnd> {
         todo!()
     }
 }

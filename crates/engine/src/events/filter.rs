@@ -6,8 +6,20 @@ use rorqual_types::{Filters, Reference};
 
 /// The filter names dockerd accepts.
 const ACCEPTED: [&str; 14] = [
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 /// Conditions on events: of one name any value suffices, all names must hold, all labels must hold.
