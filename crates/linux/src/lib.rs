@@ -1,3 +1,7 @@
 //! The kernel: mounts, namespaces, cgroups, capabilities, seccomp, pidfds. The only crate with unsafe code.
 
 #![allow(unsafe_code)]
+
+pub mod caps;
+pub mod cgroup;
+pub mod seccomp;
