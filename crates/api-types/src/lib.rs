@@ -8,7 +8,12 @@
 
 mod codec;
 pub mod container;
+pub mod event;
+pub mod image;
 pub mod mount;
 pub mod network;
+pub mod progress;
+pub mod system;
+pub mod volume;
 
 pub use codec::{is_zero, null_default};

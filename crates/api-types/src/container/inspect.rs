@@ -41,9 +41,6 @@ pub struct Inspect {
     pub driver: String,
     /// `linux`.
     pub platform: String,
-    /// The manifest of the image's platform that runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_manifest_descriptor: Option<Descriptor>,
     /// The SELinux label of mounts.
     pub mount_label: String,
     /// The SELinux label of processes.
@@ -70,6 +67,9 @@ pub struct Inspect {
     pub config: Config,
     /// The network.
     pub network_settings: NetworkSettings,
+    /// The manifest of the image's platform that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_manifest_descriptor: Option<Descriptor>,
 }
 
 /// A container's state.

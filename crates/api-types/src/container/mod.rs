@@ -11,7 +11,8 @@ pub use host_config::{
     DeviceMapping, DeviceRequest, HostConfig, LogConfig, Resources, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice,
 };
 pub use inspect::{
-    Descriptor, DescriptorPlatform, GraphDriver, Health, HealthLog, Inspect, MountPoint, NetworkSettings, State,
+    Address, Descriptor, DescriptorPlatform, GraphDriver, Health, HealthLog, Inspect, MountPoint, NetworkSettings,
+    State,
 };
 pub use requests::{
     ExecConfig, ExecCreated, ExecInspect, ExecProcess, ExecStart, PruneReport, TopResponse, UpdateRequest,
