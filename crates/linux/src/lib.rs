@@ -4,4 +4,6 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod fdpass;
+pub mod memory;
 pub mod seccomp;
