@@ -1,7 +1,8 @@
 //! From an OCI document and our own options to a [`Plan`]: names become numbers, options become flags, once.
 
-use crate::plan::{ExecPlan, Options, Plan, SeccompProgram};
+use crate::plan::{ExecPlan, Options, Plan};
 use rorqual_error::Result;
+use rorqual_linux::seccomp::Program;
 use rorqual_oci::runtime::Spec;
 
 /// What an exec changes of its container's process.
@@ -24,13 +25,13 @@ pub struct ExecOptions {
 /// The plan of a container.
 ///
 /// `seccomp` is the compiled filter of the document's process; `None` runs it unfiltered.
-pub fn compile(spec: &Spec, options: Options, seccomp: Option<&SeccompProgram>) -> Result<Plan> {
+pub fn compile(spec: &Spec, options: Options, seccomp: Option<&Program>) -> Result<Plan> {
     let _ = (spec, options, seccomp);
     todo!()
 }
 
 /// The plan of a process that joins the container `spec` describes.
-pub fn compile_exec(spec: &Spec, options: ExecOptions, seccomp: Option<&SeccompProgram>) -> Result<ExecPlan> {
+pub fn compile_exec(spec: &Spec, options: ExecOptions, seccomp: Option<&Program>) -> Result<ExecPlan> {
     let _ = (spec, options, seccomp);
     todo!()
 }

@@ -3,6 +3,7 @@
 //! [`crate::compile`] makes a [`Plan`]; it travels to the shim as the first frame of the control connection. Nothing here
 //! is looked at again by the shim after the start except what [`Plan::supervise`] names.
 
+use rorqual_linux::{cgroup::AttachPlan, seccomp::Program};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -71,8 +72,8 @@ pub struct Options {
     pub init: bool,
     /// Who makes the container.
     pub runtime: RuntimeKind,
-    /// Its cgroup, made and limited by the caller.
-    pub cgroup: CgroupPlan,
+    /// Its cgroup, made and limited by the caller (`Cgroup::attach_plan`).
+    pub cgroup: AttachPlan,
     /// Groups by name or number that the user gets besides its own (`--group-add`), looked up in the root. Only used
     /// when the document names the user (`process.user.username`).
     pub group_add: Vec<String>,
@@ -143,35 +144,6 @@ pub enum RuntimeKind {
         /// The bundle's directory; the shim mounts the root at `rootfs` inside it.
         bundle: PathBuf,
     },
-}
-
-/// The cgroup a container lives in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CgroupPlan {
-    /// One for each v1 hierarchy.
-    pub v1: Vec<CgroupV1>,
-    /// The directory in the v2 hierarchy.
-    pub unified: Option<PathBuf>,
-}
-
-/// A directory in a v1 hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CgroupV1 {
-    /// Name of the hierarchy's mount (`cpu,cpuacct`, `systemd`).
-    pub name: String,
-    /// Mount data that selects the hierarchy (`cpu,cpuacct`, `none,name=systemd`).
-    pub options: String,
-    /// The container's directory, absolute on the host.
-    pub dir: PathBuf,
-}
-
-/// A system call filter as the kernel takes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeccompProgram {
-    /// Instructions (`struct sock_filter`), 8 bytes each, native order.
-    pub code: Vec<u8>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    pub flags: u32,
 }
 
 /// What becomes of one kind of namespace.
@@ -404,7 +376,7 @@ pub struct ProcessPlan {
     /// CPUs the program may use, as `0-3,7`; empty leaves them.
     pub cpus: String,
     /// System call filter.
-    pub seccomp: Option<SeccompProgram>,
+    pub seccomp: Option<Program>,
 }
 
 /// What an exec runs; [`crate::compile_exec`] makes it.
@@ -480,7 +452,7 @@ pub struct Plan {
     /// Who makes the container.
     pub runtime: RuntimeKind,
     /// Its cgroup.
-    pub cgroup: CgroupPlan,
+    pub cgroup: AttachPlan,
     /// Hooks.
     pub hooks: Hooks,
 }
