@@ -40,10 +40,8 @@ fn header(address: &Address) -> [u8; FIXED] {
 /// Adds an address; harmless where the link has it. IPv6 ones are usable at once.
 pub fn add(address: &Address) -> Message {
     let bytes = ip_bytes(address.ip);
-    let message = Message::new(NEWADDR, CREATE | REPLACE)
-        .fixed(&header(address))
-        .attr(LOCAL, &bytes)
-        .attr(ADDRESS, &bytes);
+    let message =
+        Message::new(NEWADDR, CREATE | REPLACE).fixed(&header(address)).attr(LOCAL, &bytes).attr(ADDRESS, &bytes);
     match address.ip {
         IpAddr::V4(ip) if address.prefix < 31 => {
             let broadcast = ip.to_bits() | (u32::MAX >> address.prefix);
@@ -71,7 +69,6 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Address>> {
     })?;
     Ok(addresses)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -73,9 +73,9 @@ pub fn forget(socket: &mut Socket, mut wrong: impl FnMut(&Connection) -> bool) -
 }
 
 fn delete(connection: &Connection) -> Message {
-    let message = Message::new(DELETE, 0).fixed(&[connection.family, 0, 0, 0]).nest(TUPLE_ORIGINAL, |m| {
-        m.fixed(&connection.tuple)
-    });
+    let message = Message::new(DELETE, 0)
+        .fixed(&[connection.family, 0, 0, 0])
+        .nest(TUPLE_ORIGINAL, |m| m.fixed(&connection.tuple));
     let message = match connection.id {
         Some(id) => message.be32(ID, id),
         None => message,

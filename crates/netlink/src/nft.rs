@@ -8,8 +8,8 @@ mod object;
 
 pub use expression::{Direction, Expression, Field, Nat, Verdict};
 pub use object::{
-    Chain, ChainType, Element, Hook, RuleAt, SetSpec, Table, Type, add_chain, add_elements, add_rule, add_set, add_table,
-    delete_elements, delete_rule, delete_table, flush_chain, flush_set,
+    Chain, ChainType, Element, Hook, RuleAt, SetSpec, Table, Type, add_chain, add_elements, add_rule, add_set,
+    add_table, delete_elements, delete_rule, delete_table, flush_chain, flush_set,
 };
 
 use crate::{

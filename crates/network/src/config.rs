@@ -1,16 +1,11 @@
 //! What the operator may say about the default bridge.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-};
+use std::net::{IpAddr, Ipv4Addr};
 
-/// The settings of a node's networks; [`Config::new`] has the defaults.
+/// The settings of a node's networks.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the node's network records are kept (`data-root/network`).
-    pub state_dir: PathBuf,
     /// `--bridge`: the name of the default bridge. `none` leaves the default bridge out.
     pub bridge: String,
     /// `--bip`: the bridge's IPv4 address with its prefix. Chosen free of the host's routes when absent.
@@ -47,11 +42,9 @@ pub struct Config {
     pub host_gateway_ips: Vec<IpAddr>,
 }
 
-impl Config {
-    /// The defaults, with records kept in `state_dir`.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+impl Default for Config {
+    fn default() -> Self {
         Self {
-            state_dir: state_dir.into(),
             bridge: "rorqual0".into(),
             bip: None,
             fixed_cidr: None,

@@ -2,6 +2,7 @@
 
 use crate::{Config, Endpoint, EndpointRequest, NetworkInfo};
 use rorqual_error::Result;
+use rorqual_metadata::Store;
 use rorqual_types::ContainerId;
 use std::{net::IpAddr, os::fd::BorrowedFd};
 
@@ -13,8 +14,8 @@ impl Networks {
     /// Makes the default bridge, its rules and settings, or takes over what an earlier daemon left.
     ///
     /// No container is known yet: call [`Networks::reconcile`] before the first lease.
-    pub fn open(config: Config) -> Result<Self> {
-        let _ = config;
+    pub fn open(config: Config, store: &Store) -> Result<Self> {
+        let _ = (config, store);
         todo!()
     }
 

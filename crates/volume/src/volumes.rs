@@ -2,6 +2,7 @@
 
 use crate::{CreateVolume, Volume};
 use rorqual_error::Result;
+use rorqual_metadata::Store;
 use rorqual_types::{ContainerId, Filters};
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,8 @@ pub struct Pruned {
 
 impl Volumes {
     /// The volumes below `root` (`data-root/volumes`); finishes removals that were interrupted.
-    pub fn open(root: PathBuf) -> Result<Self> {
-        let _ = root;
+    pub fn open(root: PathBuf, store: &Store) -> Result<Self> {
+        let _ = (root, store);
         todo!()
     }
 

@@ -116,9 +116,9 @@ impl Expression {
         let register = |index: &u32| REGISTER_BASE + index;
         match self {
             Self::Load(field, to) => load(message, *field, register(to)),
-            Self::Compare(from, equal, value) => with("cmp", &|m| {
-                m.be32(1, register(from)).be32(2, u32::from(!equal)).nest(3, |m| m.attr(1, value))
-            }),
+            Self::Compare(from, equal, value) => {
+                with("cmp", &|m| m.be32(1, register(from)).be32(2, u32::from(!equal)).nest(3, |m| m.attr(1, value)))
+            }
             Self::Mask(at, mask) => with("bitwise", &|m| {
                 let width = u32::try_from(mask.len()).expect("a mask is at most 16 bytes");
                 let zero = vec![0; mask.len()];
@@ -128,12 +128,12 @@ impl Expression {
                     .nest(4, |m| m.attr(1, mask))
                     .nest(5, |m| m.attr(1, &zero))
             }),
-            Self::InSet(from, found, set) => with("lookup", &|m| {
-                m.text(1, set).be32(2, register(from)).be32(5, u32::from(!found))
-            }),
-            Self::Map(from, map, to) => with("lookup", &|m| {
-                m.text(1, map).be32(2, register(from)).be32(3, register(to))
-            }),
+            Self::InSet(from, found, set) => {
+                with("lookup", &|m| m.text(1, set).be32(2, register(from)).be32(5, u32::from(!found)))
+            }
+            Self::Map(from, map, to) => {
+                with("lookup", &|m| m.text(1, map).be32(2, register(from)).be32(3, register(to)))
+            }
             Self::Counter => with("counter", &|m| m.be64(1, 0).be64(2, 0)),
             Self::Verdict(verdict) => with("immediate", &|m| {
                 m.be32(1, REGISTER_VERDICT).nest(2, |m| m.nest(2, |m| encode_verdict(verdict, m)))

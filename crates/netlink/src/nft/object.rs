@@ -122,9 +122,10 @@ pub enum RuleAt {
 /// Adds a rule with bytes of our own beside it (empty for none).
 pub fn add_rule(table: Table<'_>, chain: &str, at: RuleAt, expressions: &[Expression], user_data: &[u8]) -> Message {
     let flags = if at == RuleAt::End { CREATE | APPEND } else { CREATE };
-    let message = table.message(NEWRULE, flags).text(2, chain).nest(4, |m| {
-        expressions.iter().fold(m, |m, expression| m.nest(LIST_ELEM, |m| expression.encode(m)))
-    });
+    let message = table
+        .message(NEWRULE, flags)
+        .text(2, chain)
+        .nest(4, |m| expressions.iter().fold(m, |m, expression| m.nest(LIST_ELEM, |m| expression.encode(m))));
     if user_data.is_empty() { message } else { message.attr(7, user_data) }
 }
 
