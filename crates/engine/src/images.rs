@@ -1,5 +1,204 @@
-//! Images: to be filled.
+//! Images: the component that callers hold. The work is `rorqual_image`'s; here it is run on blocking threads, told which
+//! containers use what, and its events are published.
 
-/// The component.
+use crate::{
+    events::Scope,
+    limits::STREAM_QUEUE,
+    parts::{Parts, blocking},
+    stream::ByteStream,
+};
+use bytes::Bytes;
+use rorqual_error::{Error, Result};
+use rorqual_image::{
+    DeleteOptions, Deleted, HistoryEntry, ImageEvent, ImportOptions, Inspect, ListOptions, Progress, Pruned, Summary,
+};
+use rorqual_types::{Digest, Filters, Platform, Reference};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+use tokio::{io::AsyncRead, sync::mpsc};
+use tokio_util::io::SyncIoBridge;
+
+/// The images of this node. A clone is another handle.
 #[derive(Clone, Debug)]
-pub struct Images {}
+pub struct Images {
+    pub(crate) parts: Arc<Parts>,
+}
+
+/// What a load or import reports as it goes.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A line for the user.
+    Progress(Progress),
+    /// The imported image; the last item of a successful import.
+    Imported(Digest),
+}
+
+/// The reports of a load or import. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Steps {
+    steps: mpsc::Receiver<Result<Step>>,
+}
+
+impl Steps {
+    /// The next report; an error is the last one. `None` at the end. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Step>> {
+        self.steps.recv().await
+    }
+}
+
+impl Images {
+    /// The images, as `docker images` lists them, with the containers that use each counted.
+    pub async fn list(&self, options: ListOptions) -> Result<Vec<Summary>> {
+        self.run(move |parts| parts.images.list(&options)).await
+    }
+
+    /// One image. `manifests` fills the list of manifests.
+    pub async fn inspect(&self, name: &str, platform: Option<Platform>, manifests: bool) -> Result<Inspect> {
+        let name = name.to_owned();
+        self.run(move |parts| parts.images.inspect(&name, platform.as_ref(), manifests)).await
+    }
+
+    /// Its history, newest first.
+    pub async fn history(&self, name: &str, platform: Option<Platform>) -> Result<Vec<HistoryEntry>> {
+        let name = name.to_owned();
+        self.run(move |parts| parts.images.history(&name, platform.as_ref())).await
+    }
+
+    /// Gives it another name.
+    pub async fn tag(&self, name: &str, target: Reference) -> Result<()> {
+        let name = name.to_owned();
+        self.run(move |parts| {
+            let events = parts.images.tag(&name, &target)?;
+            publish(parts, events);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a name, or the image.
+    pub async fn delete(&self, name: &str, options: DeleteOptions) -> Result<Deleted> {
+        let name = name.to_owned();
+        self.run(move |parts| {
+            let mut deleted = parts.images.delete(&name, options, &|| parts.image_users())?;
+            publish(parts, std::mem::take(&mut deleted.events));
+            Ok(deleted)
+        })
+        .await
+    }
+
+    /// Removes images that nothing uses.
+    pub async fn prune(&self, filters: Filters) -> Result<Pruned> {
+        self.run(move |parts| {
+            let mut pruned = parts.images.prune(&filters, &|| parts.image_users())?;
+            publish(parts, std::mem::take(&mut pruned.events));
+            let reclaimed = pruned.reclaimed.to_string();
+            parts.events.publish(Scope::Image, "prune", "", [("reclaimed".to_owned(), reclaimed)].into());
+            Ok(pruned)
+        })
+        .await
+    }
+
+    /// Loads an archive while it is received.
+    pub fn load(&self, archive: impl AsyncRead + Send + Unpin + 'static, platform: Option<Platform>) -> Steps {
+        self.steps(archive, move |parts, archive, report| {
+            let progress = &mut |progress| report(Step::Progress(progress));
+            let events = parts.images.load(archive, platform.as_ref(), progress)?;
+            publish(parts, events);
+            Ok(())
+        })
+    }
+
+    /// Makes an image of one layer from a tarball while it is received.
+    pub fn import(&self, archive: impl AsyncRead + Send + Unpin + 'static, options: ImportOptions) -> Steps {
+        self.steps(archive, move |parts, archive, report| {
+            let progress = &mut |progress| report(Step::Progress(progress));
+            let (digest, events) = parts.images.import(archive, options, progress)?;
+            publish(parts, events);
+            report(Step::Imported(digest));
+            Ok(())
+        })
+    }
+
+    /// The archive of one or many images. Names are checked before the first byte.
+    pub async fn save(&self, names: Vec<String>, platform: Option<Platform>) -> Result<ByteStream> {
+        let parts = self.parts.clone();
+        let (names, parts) = blocking(move || {
+            for name in &names {
+                parts.images.inspect(name, platform.as_ref(), false)?;
+            }
+            Ok(((names, platform), parts))
+        })
+        .await?;
+        let (sender, chunks) = mpsc::channel(STREAM_QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let mut out = io::BufWriter::with_capacity(64 << 10, ChunkWriter { sender: sender.clone() });
+            let saved = parts.images.save(&names.0, names.1.as_ref(), &mut out);
+            let saved = saved.and_then(|events| {
+                out.flush().map_err(|error| Error::internal("send the archive").caused_by(error))?;
+                Ok(events)
+            });
+            match saved {
+                Ok(events) => publish(&parts, events),
+                Err(error) => {
+                    let _ = sender.blocking_send(Err(error));
+                }
+            }
+        });
+        Ok(ByteStream { chunks })
+    }
+
+    /// The containers that use the image with this id.
+    pub fn users(&self, image: &Digest) -> Vec<rorqual_types::ContainerId> {
+        self.parts.image_users().into_iter().filter(|user| user.image == *image).map(|user| user.id).collect()
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Parts) -> Result<T> + Send + 'static) -> Result<T> {
+        let parts = self.parts.clone();
+        blocking(move || work(&parts)).await
+    }
+
+    fn steps(
+        &self,
+        archive: impl AsyncRead + Send + Unpin + 'static,
+        work: impl FnOnce(&Parts, &mut (dyn io::Read + Send), &mut (dyn FnMut(Step) + Send)) -> Result<()> + Send + 'static,
+    ) -> Steps {
+        let parts = self.parts.clone();
+        let (sender, steps) = mpsc::channel(STREAM_QUEUE);
+        let mut archive = SyncIoBridge::new(archive);
+        tokio::task::spawn_blocking(move || {
+            // A client that went away does not stop the load: its body has ended then, which is an error of its own.
+            let report = &mut |step| {
+                let _ = sender.blocking_send(Ok(step));
+            };
+            if let Err(error) = work(&parts, &mut archive, report) {
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        Steps { steps }
+    }
+}
+
+fn publish(parts: &Parts, events: Vec<ImageEvent>) {
+    for event in events {
+        parts.events.publish(Scope::Image, event.action, event.id, event.attributes);
+    }
+}
+
+/// Writes into a channel of chunks.
+struct ChunkWriter {
+    sender: mpsc::Sender<Result<Bytes>>,
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.sender.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(gone)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

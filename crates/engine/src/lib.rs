@@ -7,16 +7,20 @@
 
 mod config;
 pub mod containers;
+mod detach;
 pub mod events;
 pub mod images;
 mod limits;
 pub mod networks;
+mod parts;
 pub mod stream;
 pub mod system;
+mod time;
 pub mod volumes;
 
 pub use config::{EngineConfig, ExternalRuntime, NetworkSettings, Reloadable, UserNamespaces};
 pub use containers::Containers;
+pub use detach::{DEFAULT_DETACH_KEYS, DetachScanner, parse_detach_keys};
 pub use events::Events;
 pub use images::Images;
 pub use networks::Networks;

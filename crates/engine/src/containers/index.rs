@@ -78,9 +78,7 @@ impl<T> Index<T> {
         let first = matches.next().ok_or_else(missing)?;
         match matches.next() {
             None => Ok(first.1),
-            Some(_) => {
-                Err(Error::invalid(format!("multiple IDs found with provided prefix: {}", shown())))
-            }
+            Some(_) => Err(Error::invalid(format!("multiple IDs found with provided prefix: {}", shown()))),
         }
     }
 

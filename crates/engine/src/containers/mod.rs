@@ -1,7 +1,12 @@
 //! Containers: the component that callers hold. Every container has one task that owns its state (`task.rs`); the
 //! methods here find the container, ask its task, and wait for what they were asked to wait for.
 
+mod index;
 mod options;
+mod restart;
+mod state;
+
+pub(crate) use index::Index;
 
 pub use options::{
     AttachOptions, CreateOptions, Created, ExecStartOptions, ExecStarted, ListOptions, LogOptions, RemoveOptions,
@@ -143,6 +148,25 @@ impl Containers {
 
     /// What is known of it.
     pub fn exec_inspect(&self, _id: &str) -> Result<ExecInspect> {
+        todo!()
+    }
+}
+
+/// One container's handle.
+#[derive(Debug)]
+pub(crate) struct Handle {}
+
+pub(crate) struct View {
+    pub record: Record,
+}
+pub(crate) struct Record {
+    pub name: ContainerName,
+}
+impl Handle {
+    pub fn view(&self) -> View {
+        todo!()
+    }
+    pub fn image_user(&self) -> rorqual_image::User {
         todo!()
     }
 }

@@ -104,10 +104,9 @@ pub fn next(phase: &Phase, input: Input) -> Result<Phase, Refusal> {
         }
 
         (P::Restarting, Input::CallOff) => Ok(P::Exited),
-        (
-            P::Created | P::Starting | P::Running { .. } | P::Exited | P::Removing | P::Dead,
-            Input::CallOff,
-        ) => Err(Refusal::Impossible),
+        (P::Created | P::Starting | P::Running { .. } | P::Exited | P::Removing | P::Dead, Input::CallOff) => {
+            Err(Refusal::Impossible)
+        }
 
         (P::Running { pid, paused: false }, Input::Pause) => Ok(P::Running { pid: *pid, paused: true }),
         (P::Running { paused: true, .. }, Input::Pause) => Err(Refusal::Paused),
@@ -133,10 +132,9 @@ pub fn next(phase: &Phase, input: Input) -> Result<Phase, Refusal> {
         (P::Removing, Input::Remove) => Err(Refusal::Removing),
 
         (P::Removing, Input::RemoveFailed) => Ok(P::Dead),
-        (
-            P::Created | P::Starting | P::Running { .. } | P::Restarting | P::Exited | P::Dead,
-            Input::RemoveFailed,
-        ) => Err(Refusal::Impossible),
+        (P::Created | P::Starting | P::Running { .. } | P::Restarting | P::Exited | P::Dead, Input::RemoveFailed) => {
+            Err(Refusal::Impossible)
+        }
     }
 }
 
@@ -200,14 +198,10 @@ pub fn refuse_start(refusal: Refusal) -> Error {
     match refusal {
         Refusal::AlreadyRunning => Error::not_modified("container is already running"),
         Refusal::Paused => Error::conflict("cannot start a paused container, try unpause instead"),
-        Refusal::Removing => {
-            Error::conflict("container is marked for removal and cannot be started")
+        Refusal::Removing => Error::conflict("container is marked for removal and cannot be started"),
+        Refusal::NotPaused | Refusal::NotRunning | Refusal::Restarting | Refusal::MustStop | Refusal::Impossible => {
+            Error::internal("the container cannot be started now")
         }
-        Refusal::NotPaused
-        | Refusal::NotRunning
-        | Refusal::Restarting
-        | Refusal::MustStop
-        | Refusal::Impossible => Error::internal("the container cannot be started now"),
     }
 }
 
