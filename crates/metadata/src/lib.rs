@@ -1,21 +1,24 @@
 //! The node's records in one embedded transactional store.
 //!
-//! A commit is one record appended to a journal; a background thread folds the journal into a redb database.
-//! Reads see every committed change at once. What survives what is said by [`Durability`].
+//! A commit is one record appended to a journal; now and then the journal is folded into a redb database.
+//! Reads see every committed change at once. What survives what is said by [`Durability`]. Opening is recovery.
 
 #![forbid(unsafe_code)]
 
+mod changes;
 pub mod failpoint;
+mod journal;
+mod key;
+mod limits;
+mod store;
 
-use rorqual_error::Result;
+pub use key::Key;
+pub use store::Store;
+
+use changes::{Change, Changes};
+use rorqual_error::{Context, Result};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, path::Path, sync::Arc};
-
-/// The store of one data root. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Store {
-    inner: Arc<()>,
-}
+use std::{fmt, marker::PhantomData};
 
 /// How much a commit must survive before it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,94 +29,95 @@ pub enum Durability {
     Synced,
 }
 
-/// A key: text that sorts as it is written. Ids, names and digests are keys.
-pub trait Key {
-    /// The key's bytes.
-    fn to_key(&self) -> Vec<u8>;
-    /// Reads it back; `None` where the bytes are no such key.
-    fn from_key(bytes: &[u8]) -> Option<Self>
-    where
-        Self: Sized;
-}
-
-impl Key for String {
-    fn to_key(&self) -> Vec<u8> {
-        self.as_bytes().to_vec()
-    }
-
-    fn from_key(bytes: &[u8]) -> Option<Self> {
-        String::from_utf8(bytes.to_vec()).ok()
-    }
-}
-
 /// One kind of record; values are stored as JSON, so that fields can be added.
-#[derive(Debug)]
 pub struct Table<K, V> {
     store: Store,
     name: &'static str,
     types: PhantomData<fn(K, V)>,
 }
 
-impl Store {
-    /// Opens the store in `directory` (made if absent), finishing whatever a crash interrupted.
-    ///
-    /// # Errors
-    /// `Conflict` if another process has it open; `Internal` where the journal is damaged in its middle.
-    pub fn open(directory: &Path) -> Result<Self> {
-        let _ = directory;
-        todo!()
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), name: self.name, types: PhantomData }
     }
+}
 
-    /// The table `name`; made by its first write.
+impl<K, V> fmt::Debug for Table<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({})", self.name)
+    }
+}
+
+impl<K, V> Table<K, V> {
+    /// `name`, a zero byte, the key: what the record is stored under.
+    fn path(&self, key: &[u8]) -> Vec<u8> {
+        let mut path = Vec::with_capacity(self.name.len() + 1 + key.len());
+        path.extend_from_slice(self.name.as_bytes());
+        path.push(0);
+        path.extend_from_slice(key);
+        path
+    }
+}
+
+impl Store {
+    /// The table `name` (no zero byte in it); made by its first write.
     pub fn table<K: Key, V: Serialize + DeserializeOwned>(&self, name: &'static str) -> Table<K, V> {
         Table { store: self.clone(), name, types: PhantomData }
     }
 
     /// An empty set of changes that [`Transaction::commit`] applies together.
     pub fn begin(&self) -> Transaction {
-        todo!()
-    }
-
-    /// Waits until every commit so far survives a power cut.
-    pub fn sync(&self) -> Result<()> {
-        todo!()
-    }
-
-    /// Folds the journal into the database and closes cleanly; later commits fail. Optional: `open` recovers.
-    pub fn close(&self) -> Result<()> {
-        todo!()
+        Transaction { store: self.clone(), changes: Changes::default() }
     }
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     /// The record under `key`.
     pub fn get(&self, key: &K) -> Result<Option<V>> {
-        let _ = (key, &self.store.inner, self.name);
-        todo!()
+        match self.store.read(&self.path(&key.to_key()))? {
+            Some(bytes) => self.decode(&bytes).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Every record, by key.
     pub fn list(&self) -> Result<Vec<(K, V)>> {
-        todo!()
+        let prefix = self.path(&[]);
+        let mut records = Vec::new();
+        self.store.scan(&prefix, |path, bytes| {
+            let key = K::from_key(path.get(prefix.len()..).unwrap_or_default())
+                .ok_or_else(|| rorqual_error::Error::internal(format!("table {}: a malformed key", self.name)))?;
+            records.push((key, self.decode(bytes)?));
+            Ok(())
+        })?;
+        Ok(records)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V> {
+        serde_json::from_slice(bytes).with_context(|| format!("read a record of table {}", self.name))
     }
 
     /// Writes one record: [`Store::begin`], put and commit.
     pub fn put(&self, key: &K, value: &V, durability: Durability) -> Result<()> {
-        let _ = (key, value, durability);
-        todo!()
+        let mut transaction = self.store.begin();
+        transaction.put(self, key, value)?;
+        transaction.commit(durability)
     }
 
-    /// Deletes one record.
+    /// Deletes one record; absent is fine.
     pub fn delete(&self, key: &K, durability: Durability) -> Result<()> {
-        let _ = (key, durability);
-        todo!()
+        let mut transaction = self.store.begin();
+        transaction.delete(self, key);
+        transaction.commit(durability)
     }
 }
 
 /// Changes that become visible and durable together, or not at all. Dropped without commit, it changes nothing.
+#[must_use = "a transaction that is not committed changes nothing"]
 #[derive(Debug)]
 pub struct Transaction {
-    _store: Store,
+    store: Store,
+    changes: Changes,
 }
 
 impl Transaction {
@@ -124,22 +128,33 @@ impl Transaction {
         key: &K,
         value: &V,
     ) -> Result<()> {
-        let _ = (table, key, value);
-        todo!()
+        let bytes = serde_json::to_vec(value).with_context(|| format!("write a record of table {}", table.name))?;
+        self.changes.push(Change { path: table.path(&key.to_key()), value: Some(bytes) });
+        Ok(())
     }
 
     /// Removes the record under `key`; absent is fine.
     pub fn delete<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) {
-        let _ = (table, key);
-        todo!()
+        self.changes.push(Change { path: table.path(&key.to_key()), value: None });
+    }
+
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
     }
 
     /// Applies the changes in the order they were made.
     ///
     /// # Errors
-    /// Nothing was applied. A full disk is an error of this call alone; the store goes on.
+    /// Nothing was applied. A full disk is an error of this call alone; the store goes on. After a failed fsync every
+    /// later commit is refused, since what the kernel still has is then unknown.
     pub fn commit(self, durability: Durability) -> Result<()> {
-        let _ = durability;
-        todo!()
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(self.changes, durability)
     }
 }
+
+#[cfg(test)]
+mod tests;
