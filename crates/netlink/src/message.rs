@@ -128,6 +128,13 @@ impl Message {
         self.bytes.len() <= HEADER
     }
 
+    /// The same request with more flags.
+    #[must_use]
+    pub fn with_flags(mut self, flags: u16) -> Self {
+        self.add_flags(flags);
+        self
+    }
+
     /// Adds flags after the fact.
     pub(crate) fn add_flags(&mut self, flags: u16) {
         let old = u16::from_ne_bytes([self.bytes[6], self.bytes[7]]);

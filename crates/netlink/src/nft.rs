@@ -67,6 +67,13 @@ pub(crate) fn batch_end() -> Message {
     Message::new(0x11, 0).fixed(&[0, 0, 0, 10])
 }
 
+/// For the message that ends a transaction's report: the process that made it.
+pub(crate) fn changed_by(received: &crate::message::Received<'_>) -> Option<u32> {
+    const NEWGEN: u16 = 15;
+    // NFTA_GEN_PROC_PID.
+    (received.kind == SUBSYSTEM | NEWGEN).then(|| Attributes::after(received.payload, FIXED).be32(2).unwrap_or_default())
+}
+
 /// A chain as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedChain {

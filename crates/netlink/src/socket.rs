@@ -67,12 +67,17 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open(protocol: Protocol) -> Result<Self> {
+        Self::open_group(protocol, 0)
+    }
+
+    /// As [`Socket::open`], to receive what is sent to multicast groups, given as bits.
+    pub fn open_group(protocol: Protocol, groups: u32) -> Result<Self> {
         let protocol = match protocol {
             Protocol::Route => None,
             Protocol::Netfilter => Some(netlink::NETFILTER),
         };
         let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-        rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
+        rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         // Without CAP_NET_ADMIN in the first user namespace these are refused; the defaults do for small rule sets.
         let _ = sockopt::set_socket_send_buffer_size_force(&fd, SOCKET_BUFFER);
         let _ = sockopt::set_socket_recv_buffer_size_force(&fd, SOCKET_BUFFER);
@@ -126,6 +131,31 @@ impl Socket {
         self.send(&datagram)?;
         // The batch's opening carries the first number, so its first message is number 0.
         self.collect(first.wrapping_add(1), |_| ())
+    }
+
+    /// Sends one finished request, which asks for an acknowledgement, and waits for that.
+    pub fn raw(&mut self, request: &[u8]) -> Result<()> {
+        self.send(request)?;
+        self.collect(0, |_| ())
+    }
+
+    /// Takes what a group's members were sent; whether another process than this made a change of rule sets.
+    pub fn changed_by_another(&mut self) -> Result<bool> {
+        let own = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        let mut changed = false;
+        loop {
+            let length = match self.receive(RecvFlags::DONTWAIT) {
+                Ok(length) => length,
+                Err(Failure { errno: Errno::AGAIN, .. }) => return Ok(changed),
+                // So much happened that something was lost.
+                Err(Failure { errno: Errno::NOBUFS | Errno::MSGSIZE, .. }) => {
+                    changed = true;
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            changed |= messages(&self.buffer[..length]).any(|r| crate::nft::changed_by(&r).is_some_and(|pid| pid != own));
+        }
     }
 
     /// Lists objects: `each` sees every one, with the fixed part still in front.

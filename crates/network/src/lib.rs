@@ -19,14 +19,23 @@
 
 #![forbid(unsafe_code)]
 
+mod background;
+mod bridge;
 mod config;
 mod endpoint;
 pub mod files;
+mod firewall;
+mod foreign;
 mod info;
 mod mac;
 mod mode;
 mod networks;
+mod pool;
 mod port;
+mod ports;
+mod record;
+mod subnet;
+mod sysctl;
 
 pub use config::Config;
 pub use endpoint::{Endpoint, EndpointRequest};

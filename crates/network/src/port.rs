@@ -66,9 +66,55 @@ pub struct PortRequest {
 impl PortRequest {
     /// Reads one entry of `HostConfig.PortBindings`: the key (`80/tcp`) and the binding's `HostIp` and `HostPort`.
     pub fn from_binding(key: &str, host_ip: &str, host_port: &str) -> Result<Self> {
-        let _ = (key, host_ip, host_port);
-        todo!()
+        let (port, protocol) = key.split_once('/').unwrap_or((key, ""));
+        let host_ip = match host_ip {
+            "" => None,
+            text => Some(parse_ip(text)?),
+        };
+        Ok(Self {
+            container_port: parse_port(port)?,
+            protocol: protocol.parse()?,
+            host_ip,
+            host_ports: parse_range(host_port)?,
+        })
     }
+
+    /// A port published to any free host port, as `--publish-all` does for an exposed one (`80/tcp`).
+    pub fn from_exposed(key: &str) -> Result<Self> {
+        Self::from_binding(key, "", "")
+    }
+}
+
+fn bad_port(text: &str) -> Error {
+    let shown: String = text.chars().take(256).collect();
+    Error::invalid(format!("invalid port specification: \"{shown}\""))
+}
+
+fn digits(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn parse_port(text: &str) -> Result<u16> {
+    digits(text).filter(|port| *port != 0).ok_or_else(|| bad_port(text))
+}
+
+fn parse_range(text: &str) -> Result<Option<RangeInclusive<u16>>> {
+    if text.is_empty() || digits(text) == Some(0) {
+        return Ok(None);
+    }
+    let range = match text.split_once('-') {
+        Some((first, last)) => digits(first).zip(digits(last)).map(|(first, last)| first..=last),
+        None => digits(text).map(|port| port..=port),
+    };
+    match range.filter(|range| !range.is_empty() && *range.start() != 0) {
+        Some(range) => Ok(Some(range)),
+        None => Err(bad_port(text)),
+    }
+}
+
+fn parse_ip(text: &str) -> Result<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| Error::invalid(format!("invalid IP address: {}", text.chars().take(64).collect::<String>())))
 }
 
 /// A published port: traffic to `host_ip:host_port` reaches `container_port`.
@@ -82,4 +128,41 @@ pub struct PublishedPort {
     pub host_ip: IpAddr,
     /// The host port.
     pub host_port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(key: &str, ip: &str, port: &str) -> String {
+        match PortRequest::from_binding(key, ip, port) {
+            Ok(r) => format!("{}/{} {:?} {:?}", r.container_port, r.protocol, r.host_ip, r.host_ports),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn bindings_are_read_as_docker_writes_them() {
+        assert_eq!(check("80/tcp", "", ""), "80/tcp None None");
+        assert_eq!(check("80/UDP", "127.0.0.1", "0"), "80/udp Some(127.0.0.1) None");
+        assert_eq!(check("80", "[::1]", "8000-8010"), "80/tcp Some(::1) Some(8000..=8010)");
+    }
+
+    #[test]
+    fn bad_bindings_are_refused_by_name() {
+        for (key, port, bad) in [
+            ("80/tcp", "abc", "abc"),
+            ("80/tcp", "99999", "99999"),
+            ("80/tcp", "18209-18200", "18209-18200"),
+            ("80/tcp", "+1", "+1"),
+            ("80/tcp", "0-5", "0-5"),
+            ("80-81/tcp", "1", "80-81"),
+            ("0/tcp", "1", "0"),
+            ("/tcp", "1", ""),
+        ] {
+            assert_eq!(check(key, "", port), format!("invalid port specification: \"{bad}\""));
+        }
+        assert_eq!(check("80/foo", "", "1"), "invalid proto: foo");
+        assert_eq!(check("80/tcp", "zz", "1"), "invalid IP address: zz");
+    }
 }
