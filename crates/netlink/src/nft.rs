@@ -71,7 +71,8 @@ pub(crate) fn batch_end() -> Message {
 pub(crate) fn changed_by(received: &crate::message::Received<'_>) -> Option<u32> {
     const NEWGEN: u16 = 15;
     // NFTA_GEN_PROC_PID.
-    (received.kind == SUBSYSTEM | NEWGEN).then(|| Attributes::after(received.payload, FIXED).be32(2).unwrap_or_default())
+    (received.kind == SUBSYSTEM | NEWGEN)
+        .then(|| Attributes::after(received.payload, FIXED).be32(2).unwrap_or_default())
 }
 
 /// A chain as the kernel lists it.

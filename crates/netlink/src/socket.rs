@@ -154,7 +154,8 @@ impl Socket {
                 }
                 Err(other) => return Err(other),
             };
-            changed |= messages(&self.buffer[..length]).any(|r| crate::nft::changed_by(&r).is_some_and(|pid| pid != own));
+            changed |=
+                messages(&self.buffer[..length]).any(|r| crate::nft::changed_by(&r).is_some_and(|pid| pid != own));
         }
     }
 

@@ -246,9 +246,7 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<E>)> {
         let both = rule().load_is(Field::InKind, kind(), false).load_is(Field::OutKind, kind(), false);
         add("forward", both.then(Verdict::Drop));
     }
-    for (subnet, network) in
-        [(plan.subnet_v4.is_some(), NFPROTO_IPV4), (plan.subnet_v6.is_some(), NFPROTO_IPV6)]
-    {
+    for (subnet, network) in [(plan.subnet_v4.is_some(), NFPROTO_IPV4), (plan.subnet_v6.is_some(), NFPROTO_IPV6)] {
         if !subnet {
             // `--iptables=false` or `--ip6tables=false`: the operator filters this family.
             add("to_containers", rule().network(network).then(Verdict::Accept));
@@ -362,7 +360,8 @@ impl Firewall {
     pub(crate) fn render(&mut self) -> socket::Result<()> {
         let requests = render(&self.plan, self.table(), self.owned, &self.placed);
         match self.socket.transaction(requests) {
-            Err(failure) if self.owned && matches!(failure.errno, Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM) => {
+            // Only the first messages, about the table itself, can be refused for its flags.
+            Err(failure) if self.owned && failure.index < 3 => {
                 self.owned = false;
                 let requests = render(&self.plan, self.table(), false, &self.placed);
                 self.socket.transaction(requests)
@@ -383,8 +382,7 @@ impl Firewall {
             return Ok(());
         }
         let table = self.table();
-        let requests =
-            grouped(&placed).flat_map(|(set, elements)| nft::add_elements(table, set, &elements)).collect();
+        let requests = grouped(&placed).flat_map(|(set, elements)| nft::add_elements(table, set, &elements)).collect();
         self.placed.extend(placed);
         match self.socket.transaction(requests) {
             Err(failure) if matches!(failure.errno, Errno::NOENT | Errno::EXIST) => self.render(),
@@ -399,7 +397,8 @@ impl Firewall {
         }
         self.placed.retain(|have| !placed.contains(have));
         let table = self.table();
-        let requests = grouped(placed).flat_map(|(set, elements)| nft::delete_elements(table, set, &elements)).collect();
+        let requests =
+            grouped(placed).flat_map(|(set, elements)| nft::delete_elements(table, set, &elements)).collect();
         match self.socket.transaction(requests) {
             Err(failure) if failure.errno == Errno::NOENT => self.render(),
             other => other,

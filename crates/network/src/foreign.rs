@@ -29,9 +29,8 @@ pub(crate) fn ensure(socket: &mut Socket, bridge: &str) -> socket::Result<bool> 
     let mut changed = false;
     for family in [Family::Ip, Family::Ip6] {
         let chains = nft::list_chains(socket, family)?;
-        let chain = chains.iter().find(|c| {
-            c.table == TABLE && c.name == CHAIN && c.hook == Some(Hook::Forward.number())
-        });
+        let chain =
+            chains.iter().find(|c| c.table == TABLE && c.name == CHAIN && c.hook == Some(Hook::Forward.number()));
         let Some(chain) = chain else { continue };
         let wanted = if chain.drops { 2 } else { 0 };
         let ours = our_rules(socket, family, bridge)?;

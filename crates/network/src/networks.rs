@@ -74,7 +74,9 @@ impl State {
     /// Whether a container has this address.
     pub(crate) fn has(&self, ip: IpAddr) -> bool {
         let mut all = self.endpoints.values();
-        all.any(|e| e.ipv4.is_some_and(|n| IpAddr::V4(n.addr()) == ip) || e.ipv6.is_some_and(|n| IpAddr::V6(n.addr()) == ip))
+        all.any(|e| {
+            e.ipv4.is_some_and(|n| IpAddr::V4(n.addr()) == ip) || e.ipv6.is_some_and(|n| IpAddr::V6(n.addr()) == ip)
+        })
     }
 
     /// Whether a container's link has this name.
@@ -141,7 +143,8 @@ impl Networks {
             firewall.adopt_elements().context("read the firewall's maps")?;
             firewall.render().context("write the firewall's table")?;
             if config.firewall_v4 || config.firewall_v6 {
-                foreign::ensure(&mut firewall.socket, &config.bridge).context("open the FORWARD chain for the bridge")?;
+                foreign::ensure(&mut firewall.socket, &config.bridge)
+                    .context("open the FORWARD chain for the bridge")?;
             }
             route.request(link::set_up(bridge.index, "")).with_context(|| format!("bring {} up", config.bridge))?;
         }
@@ -217,7 +220,11 @@ impl Networks {
         self.release(&request.container);
         let id = random_id()?;
         let mut state = lock(&self.shared.state);
-        let exhausted = || Error::unavailable("failed to set up container networking: no available IPv4 addresses on this network's address pools: bridge");
+        let exhausted = || {
+            Error::unavailable(
+                "failed to set up container networking: no available IPv4 addresses on this network's address pools: bridge",
+            )
+        };
         let Some(IpAddr::V4(v4)) = state.v4.take() else { return Err(exhausted()) };
         let v6 = state.v6.as_mut().and_then(Pool::take);
         let ipv4 = Ipv4Net::new(v4, bridge.addresses.v4.prefix_len()).ok();

@@ -114,7 +114,8 @@ fn parse_range(text: &str) -> Result<Option<RangeInclusive<u16>>> {
 
 fn parse_ip(text: &str) -> Result<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map_err(|_| Error::invalid(format!("invalid IP address: {}", text.chars().take(64).collect::<String>())))
+    bare.parse()
+        .map_err(|_| Error::invalid(format!("invalid IP address: {}", text.chars().take(64).collect::<String>())))
 }
 
 /// A published port: traffic to `host_ip:host_port` reaches `container_port`.

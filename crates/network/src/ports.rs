@@ -280,7 +280,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port().to_string();
         let mut table = PortTable::new();
         let error = take(&mut table, 1, &[request("127.0.0.2", ""), request("127.0.0.1", &port)]).unwrap_err();
-        let expected = format!("failed to bind host port for 127.0.0.1:{port}:172.17.0.3:80/tcp: address already in use");
+        let expected =
+            format!("failed to bind host port for 127.0.0.1:{port}:172.17.0.3:80/tcp: address already in use");
         assert_eq!(error.to_string(), expected);
         assert!(table.held.is_empty());
     }
@@ -290,8 +291,12 @@ mod tests {
         let mut table = PortTable::new();
         let port = take(&mut table, 1, &[request("127.0.0.1", "")]).unwrap()[0];
         assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_err());
-        let published =
-            PublishedPort { container_port: 80, protocol: Protocol::Tcp, host_ip: Ipv4Addr::LOCALHOST.into(), host_port: port };
+        let published = PublishedPort {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_ip: Ipv4Addr::LOCALHOST.into(),
+            host_port: port,
+        };
         table.release_ports(&id(1), &[published]);
         assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
     }

@@ -196,15 +196,13 @@ pub struct SetSpec<'a> {
 /// Makes a set or map where there is none. `id` is any number that no other set of the transaction has.
 pub fn add_set(set: &SetSpec<'_>, id: u32) -> Message {
     const FLAG_MAP: u32 = 8;
+    const FLAG_CONCATENATED: u32 = 0x80;
     let (key_type, key_width) = Type::concatenated(set.key);
     let (data_type, data_width) = Type::concatenated(set.data);
-    let message = set
-        .table
-        .message(NEWSET, CREATE)
-        .text(2, set.name)
-        .be32(3, if set.data.is_empty() { 0 } else { FLAG_MAP })
-        .be32(4, key_type)
-        .be32(5, key_width);
+    let map = if set.data.is_empty() { 0 } else { FLAG_MAP };
+    let flags = map | if set.key.len() > 1 { FLAG_CONCATENATED } else { 0 };
+    let message =
+        set.table.message(NEWSET, CREATE).text(2, set.name).be32(3, flags).be32(4, key_type).be32(5, key_width);
     let message = if set.data.is_empty() { message } else { message.be32(6, data_type).be32(7, data_width) };
     let concatenation = |m: Message| {
         // NFTA_SET_DESC_CONCAT { LIST_ELEM { NFTA_SET_FIELD_LEN } }: kernels use it, `nft` needs it to print.

@@ -69,7 +69,8 @@ fn what_goes_to_containers_ends_in_a_drop() {
         let rules = rules(&Plan { icc, ..plan() });
         let last = rules.iter().rev().find(|(chain, _)| *chain == "to_containers").unwrap();
         assert_eq!(last.1, [E::Counter, E::Verdict(Verdict::Drop)]);
-        let neighbours = |rule: &Vec<E>| rule.contains(&E::Load(Field::InLink, 0)) && rule.contains(&E::Verdict(Verdict::Accept));
+        let neighbours =
+            |rule: &Vec<E>| rule.contains(&E::Load(Field::InLink, 0)) && rule.contains(&E::Verdict(Verdict::Accept));
         assert_eq!(rules.iter().any(|(chain, rule)| *chain == "to_containers" && neighbours(rule)), icc);
     }
 }
