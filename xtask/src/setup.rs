@@ -27,7 +27,7 @@ const PACKAGES: [(&str, &str); 13] = [
 ];
 
 /// The versions of the clients, so that a run today and one next year drive the same.
-const PYTHON_DOCKER: &str = "docker==7.1.0";
+const PYTHON_DOCKER: &str = "docker[websockets]==7.1.0";
 
 /// Installs all of it; what is there already costs nothing.
 pub fn all() -> Result<()> {
