@@ -141,9 +141,7 @@ fn canonical(value: &Value, fields: &[&str]) -> Value {
 
 /// The member `name` of an object: exactly, else in any case.
 fn member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    members
-        .get(name)
-        .or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+    members.get(name).or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
 fn typed<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {

@@ -74,9 +74,12 @@ mod tests {
 
     #[test]
     fn moments_have_up_to_nine_digits() {
-        for (text, wanted) in
-            [("5", 5_000_000_000), ("5.5", 5_500_000_000), ("5.000000001", 5_000_000_001), ("1.0000000019", 1_000_000_001)]
-        {
+        for (text, wanted) in [
+            ("5", 5_000_000_000),
+            ("5.5", 5_500_000_000),
+            ("5.000000001", 5_000_000_001),
+            ("1.0000000019", 1_000_000_001),
+        ] {
             assert_eq!(time(text).unwrap().unwrap().as_nanosecond(), wanted, "{text}");
         }
         assert_eq!(time("").unwrap(), None);

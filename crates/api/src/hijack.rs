@@ -240,7 +240,7 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         let message = if binary {
             Message::Binary(Bytes::copy_from_slice(&buffer[..read]))
         } else {
-            Message::text(String::from_utf8_lossy(&buffer[..read]))
+            Message::text(String::from_utf8_lossy(&buffer[..read]).into_owned())
         };
         if sink.send(message).await.is_err() {
             return;

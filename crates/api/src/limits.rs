@@ -22,8 +22,6 @@ pub const ARCHIVE_DEADLINE: Duration = Duration::from_secs(600);
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(3600);
 /// Connections of one peer: a process on a unix socket, an address on tcp.
 pub const CONNECTIONS_PER_PEER: usize = 256;
-/// Chunks of an archive that wait for the engine to take them.
-pub(crate) const ARCHIVE_QUEUE: usize = 4;
 /// Bytes between a websocket and a container's streams.
 pub(crate) const WEBSOCKET_BUFFER: usize = 64 << 10;
 /// Bytes of one websocket message from a client; terminals send a few.

@@ -2,7 +2,8 @@
 //! `page not found`, as is a method a path does not have.
 
 use crate::{
-    call::Call, containers, events, exec, images, networks, reply::Reply, system, unsupported, version::ApiVersion, volumes,
+    call::Call, containers, events, exec, images, networks, reply::Reply, system, unsupported, version::ApiVersion,
+    volumes,
 };
 use hyper::Method;
 use rorqual_error::Result;
@@ -271,7 +272,13 @@ mod tests {
         for (index, route) in ROUTES.iter().enumerate() {
             let path = route.path.replace("{}", "x");
             let (found, _) = find(&route.method, &path).expect(route.path);
-            assert!(std::ptr::eq(found, &raw const ROUTES[index]), "{} {} is hidden by {}", route.method, path, found.path);
+            assert!(
+                std::ptr::eq(found, &raw const ROUTES[index]),
+                "{} {} is hidden by {}",
+                route.method,
+                path,
+                found.path
+            );
         }
     }
 }

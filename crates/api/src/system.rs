@@ -145,7 +145,8 @@ fn legacy_security(value: &mut Value) {
 /// `GET /system/df`; `type` limits what is computed.
 pub(crate) async fn disk_usage(call: Call) -> Result<Reply> {
     let kinds = call.query.all("type");
-    if let Some(odd) = kinds.iter().find(|kind| !matches!(kind.as_str(), "container" | "image" | "volume" | "build-cache"))
+    if let Some(odd) =
+        kinds.iter().find(|kind| !matches!(kind.as_str(), "container" | "image" | "volume" | "build-cache"))
     {
         let shown: String = odd.chars().take(crate::limits::SHOWN).collect();
         return Err(Error::invalid(format!("unknown object type: {shown}")));

@@ -71,8 +71,11 @@ mod tests {
             ("1.52", "client version 1.52 is too new. Maximum supported API version is 1.51"),
             ("1.51.1", "client version 1.51.1 is too new. Maximum supported API version is 1.51"),
             ("2", "client version 2 is too new. Maximum supported API version is 1.51"),
-            ("99999999999999999999", "client version 99999999999999999999 is too old. Minimum supported API version is \
-                 1.24, please upgrade your client to a newer version"),
+            (
+                "99999999999999999999",
+                "client version 99999999999999999999 is too old. Minimum supported API version is \
+                 1.24, please upgrade your client to a newer version",
+            ),
         ] {
             assert_eq!(ApiVersion::negotiate(bad).unwrap_err().to_string(), text);
         }

@@ -95,8 +95,12 @@ fn mac_address(request: &mut CreateRequest, version: ApiVersion) -> Result<Vec<S
         return Err(Error::invalid("conflicting options: mac-address and the network mode"));
     }
     let settings = request.networking_config.get_or_insert_with(NetworkingConfig::default);
-    let endpoint =
-        settings.endpoints_config.get_or_insert_default().entry(network.to_owned()).or_default().get_or_insert_default();
+    let endpoint = settings
+        .endpoints_config
+        .get_or_insert_default()
+        .entry(network.to_owned())
+        .or_default()
+        .get_or_insert_default();
     if endpoint.mac_address.is_empty() {
         endpoint.mac_address = address;
     } else if endpoint.mac_address != address {
@@ -106,7 +110,10 @@ fn mac_address(request: &mut CreateRequest, version: ApiVersion) -> Result<Vec<S
         ));
     }
     Ok(if version.at_least(44) {
-        vec!["The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.".into()]
+        vec![
+            "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
+                .into(),
+        ]
     } else {
         Vec::new()
     })
@@ -147,10 +154,9 @@ mod tests {
 
     #[test]
     fn a_read_only_bind_of_an_old_client_is_not_recursive() {
-        let body = r#"{"Image":"a","HostConfig":{"Mounts":[{"Type":"bind","Source":"/a","Target":"/b","ReadOnly":true}]}}"#;
-        let mount = |minor| -> Mount {
-            adapted(body, minor).unwrap().0.host_config.unwrap().mounts.unwrap().remove(0)
-        };
+        let body =
+            r#"{"Image":"a","HostConfig":{"Mounts":[{"Type":"bind","Source":"/a","Target":"/b","ReadOnly":true}]}}"#;
+        let mount = |minor| -> Mount { adapted(body, minor).unwrap().0.host_config.unwrap().mounts.unwrap().remove(0) };
         assert!(mount(43).bind_options.unwrap().read_only_non_recursive);
         assert!(mount(44).bind_options.is_none());
     }

@@ -37,10 +37,7 @@ fn wrong_bodies_fail_in_dockerds_words() {
         (r#"{"Image":"busybox"} {}"#, "unexpected content after JSON"),
         ("{}", "config cannot be empty in order to create a container"),
         ("null", "config cannot be empty in order to create a container"),
-        (
-            r#"{"Image":5}"#,
-            "invalid JSON: json: cannot unmarshal number into Go struct field .Image of type string",
-        ),
+        (r#"{"Image":5}"#, "invalid JSON: json: cannot unmarshal number into Go struct field .Image of type string"),
         (
             r#"{"Image":"busybox","HostConfig":{"Memory":"x"}}"#,
             "invalid JSON: json: cannot unmarshal string into Go struct field .HostConfig.Memory of type int64",
@@ -114,7 +111,10 @@ fn every_field_of_a_host_configuration_survives() {
 #[test]
 fn other_bodies_may_be_empty() {
     assert_eq!(body::<ExecConfig>(b"").unwrap(), None);
-    assert_eq!(body::<ExecConfig>(br#"{"cmd":["a"],"Tty":true,"ConsoleSize":null}"#).unwrap().unwrap().cmd.unwrap(), ["a"]);
+    assert_eq!(
+        body::<ExecConfig>(br#"{"cmd":["a"],"Tty":true,"ConsoleSize":null}"#).unwrap().unwrap().cmd.unwrap(),
+        ["a"]
+    );
     assert_eq!(update(b"").unwrap(), UpdateRequest::default());
     let request = update(br#"{"Memory":5,"RestartPolicy":{"Name":"no"}}"#).unwrap();
     assert_eq!((request.resources.memory, request.restart_policy.name.as_str()), (5, "no"));
