@@ -13,6 +13,7 @@ pub mod images;
 mod limits;
 pub mod networks;
 mod parts;
+pub mod spec;
 pub mod stream;
 pub mod system;
 mod time;
