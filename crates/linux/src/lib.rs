@@ -4,6 +4,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod confine;
 pub mod fdpass;
 pub mod memory;
 pub mod seccomp;

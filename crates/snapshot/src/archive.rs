@@ -1,0 +1,182 @@
+//! A layer's bytes on their way to the reader: read and decompressed by one thread, hashed by another.
+
+use crate::limits::{CHUNK_BYTES, CHUNKS_AHEAD, EXPANSION_FREE_BYTES, EXPANSION_MAX};
+use aws_lc_rs::digest::{Context as Hasher, SHA256};
+use flate2::bufread::MultiGzDecoder;
+use rorqual_error::{Context, Error, Result};
+use rorqual_types::Digest;
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+/// How bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not.
+    None,
+    /// gzip, any number of members.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    /// What the first bytes say.
+    pub fn detect(start: &[u8]) -> Self {
+        if start.starts_with(&[0x1f, 0x8b, 0x08]) {
+            Self::Gzip
+        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+            || start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18]
+        {
+            Self::Zstd
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// A reader of `source`'s uncompressed bytes, whatever its compression; expansion beyond the limit is an error.
+pub fn decompressed<'a>(source: impl Read + Send + 'a) -> Result<(Box<dyn Read + Send + 'a>, Compression)> {
+    let taken = Arc::new(AtomicU64::new(0));
+    let mut source = BufReader::with_capacity(256 << 10, Counted { inner: source, taken: taken.clone() });
+    let start = source.fill_buf().context("read the archive")?;
+    let compression = Compression::detect(start);
+    let inner: Box<dyn Read + Send + 'a> = match compression {
+        Compression::None => return Ok((Box::new(source), compression)),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(source).context("begin to decompress")?),
+    };
+    Ok((Box::new(Limited { inner, taken, given: 0 }), compression))
+}
+
+struct Counted<R> {
+    inner: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.taken.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+struct Limited<R> {
+    inner: R,
+    taken: Arc<AtomicU64>,
+    given: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.given += length as u64;
+        let bound = self.taken.load(Ordering::Relaxed).saturating_mul(EXPANSION_MAX);
+        if self.given > EXPANSION_FREE_BYTES && self.given > bound {
+            return Err(io::Error::other(Error::invalid("the archive expands to more than 1000 times its size")));
+        }
+        Ok(length)
+    }
+}
+
+type Chunk = Arc<Vec<u8>>;
+
+/// The uncompressed bytes of an archive, made ahead by a thread.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    chunks: Receiver<io::Result<Chunk>>,
+    current: Chunk,
+    at: usize,
+    ended: bool,
+}
+
+/// The digest that a thread computes of the bytes of a [`Stream`].
+#[derive(Debug)]
+pub(crate) struct PendingDigest(JoinHandle<Digest>);
+
+impl PendingDigest {
+    /// The digest; the stream must have been read to its end.
+    pub(crate) fn join(self) -> Result<Digest> {
+        self.0.join().map_err(|_| Error::internal("the digest was not computed"))
+    }
+}
+
+/// Begins to read `source`; with `digest` also the digest of its uncompressed bytes.
+pub(crate) fn open(source: File, digest: bool) -> Result<(Stream, Option<PendingDigest>)> {
+    let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
+    let (hasher, pending) = if digest {
+        let (hasher, hashed) = sync_channel::<Chunk>(CHUNKS_AHEAD);
+        let thread = spawn("digest", move || {
+            let mut context = Hasher::new(&SHA256);
+            while let Ok(chunk) = hashed.recv() {
+                context.update(&chunk);
+            }
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(context.finish().as_ref());
+            Digest::from_bytes(bytes)
+        })?;
+        (Some(hasher), Some(PendingDigest(thread)))
+    } else {
+        (None, None)
+    };
+    spawn("decompress", move || {
+        if let Err(error) = pump(source, &sender, hasher.as_ref()) {
+            let _ = sender.send(Err(error));
+        }
+    })?;
+    Ok((Stream { chunks, current: Chunk::default(), at: 0, ended: false }, pending))
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.into()).spawn(work).with_context(|| format!("start the {name} thread"))
+}
+
+fn pump(source: File, chunks: &SyncSender<io::Result<Chunk>>, hasher: Option<&SyncSender<Chunk>>) -> io::Result<()> {
+    let (mut source, _) = decompressed(source).map_err(io::Error::other)?;
+    loop {
+        let mut bytes = Vec::with_capacity(CHUNK_BYTES);
+        (&mut source).take(CHUNK_BYTES as u64).read_to_end(&mut bytes)?;
+        let ended = bytes.is_empty();
+        let chunk = Arc::new(bytes);
+        if let Some(hasher) = hasher.filter(|_| !ended) {
+            let _ = hasher.send(chunk.clone());
+        }
+        // An empty chunk is the end: a thread that breaks off must not look like one.
+        if chunks.send(Ok(chunk)).is_err() || ended {
+            return Ok(());
+        }
+    }
+}
+
+impl BufRead for Stream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.current.len() && !self.ended {
+            self.at = 0;
+            self.current = self.chunks.recv().map_err(|_| io::Error::other("the reading thread broke off"))??;
+            self.ended = self.current.is_empty();
+        }
+        Ok(&self.current[self.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at = (self.at + amount).min(self.current.len());
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let length = bytes.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}

@@ -1,0 +1,124 @@
+//! The helper's side.
+
+use super::{Answer, HELPER_NAME, Job, Report, kind_number, receive, send};
+use crate::{
+    apply::{Privileged, apply},
+    archive,
+    store::{LayerInfo, open_layer},
+    tar::Reader,
+};
+use rorqual_error::{Context, Error, Result};
+use rorqual_linux::confine;
+use rorqual_types::Digest;
+use rustix::{
+    fs::{FileType, Mode},
+    io::{self, Errno},
+    process::Signal,
+    thread::{CapabilitySet, CapabilitySets},
+};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Must be the first call of `rorquald`'s `main`: if this process was started as the unpack helper, does that work
+/// and does not return.
+pub fn helper_main() {
+    if std::env::args_os().next().is_some_and(|name| name == HELPER_NAME) {
+        std::process::exit(main());
+    }
+}
+
+fn main() -> i32 {
+    // The socket comes as standard input: the one descriptor that every way of starting a process can pass.
+    let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else { return 2 };
+    let report = match work(&socket) {
+        Ok((info, digest)) => Report::Done { info, digest },
+        Err(error) => Report::Failed { kind: kind_number(error.kind()), message: error.to_string() },
+    };
+    i32::from(send(&socket, &report, &[]).is_err())
+}
+
+fn work(socket: &OwnedFd) -> Result<(LayerInfo, Option<Digest>)> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("tie the helper to the daemon")?;
+    let (job, fds): (Job, _) = receive(socket).context("receive the job")?.ok_or_else(no_daemon)?;
+    let [archive, layers]: [OwnedFd; 2] =
+        fds.try_into().map_err(|_| Error::internal("the job came without its descriptors"))?;
+    let layer = open_layer(&layers, &job.layer).context("open the layer")?;
+    let lowers = job.lowers.iter().map(|name| open_layer(&layers, name));
+    let lowers: Vec<OwnedFd> = lowers.collect::<io::Result<_>>().context("open the layers below")?;
+    drop(layers);
+
+    rustix::process::umask(Mode::empty());
+    leave_host(socket)?;
+    confine(&layer, &lowers)?;
+
+    let asking = Asking { socket };
+    let (stream, digest) = archive::open(archive.into(), job.digest)?;
+    let mut reader = Reader::new(stream);
+    let info = apply(&mut reader, layer, lowers, &asking, &mut |position| {
+        send(socket, &Report::Progress { position }, &[]).context("report progress")
+    })?;
+    drop(reader);
+    let digest = digest.map(|digest| digest.join()).transpose()?;
+    Ok((info, digest))
+}
+
+fn no_daemon() -> Error {
+    Error::internal("the daemon has gone")
+}
+
+/// Gives up the host's capabilities: in a user namespace with every id mapped to itself, root there may still own,
+/// change and link files, and nothing else.
+fn leave_host(socket: &OwnedFd) -> Result<()> {
+    let unshared = confine::unshare_user().is_ok();
+    send(socket, &if unshared { Report::Unshared } else { Report::NotUnshared }, &[]).context("report")?;
+    let (answer, _): (Answer, _) = receive(socket).context("wait for ids")?.ok_or_else(no_daemon)?;
+    if answer.errno != 0 {
+        return Err(Error::internal("the helper's ids could not be mapped"));
+    }
+    let kept = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::SYS_CHROOT;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).context("give up capabilities")
+}
+
+fn confine(layer: &OwnedFd, lowers: &[OwnedFd]) -> Result<()> {
+    rustix::process::fchdir(layer).context("enter the layer")?;
+    rustix::process::chroot(".").context("make the layer the root")?;
+    rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
+    if let Some(rules) = confine::Landlock::new().context("make Landlock rules")? {
+        rules.allow_all(layer).context("allow the layer")?;
+        for lower in lowers {
+            rules.allow_read(lower).context("allow a layer below")?;
+        }
+        rules.restrict_self().context("apply Landlock rules")?;
+    }
+    confine::allow_only(confine::UNPACK_CALLS).install().context("filter system calls")
+}
+
+/// Asks the daemon.
+struct Asking<'a> {
+    socket: &'a OwnedFd,
+}
+
+impl Asking<'_> {
+    fn ask(&self, report: &Report, parent: &OwnedFd) -> io::Result<()> {
+        let broken = |_| Errno::PIPE;
+        send(self.socket, report, &[parent.as_fd()]).map_err(broken)?;
+        let (answer, _): (Answer, _) = receive(self.socket).map_err(broken)?.ok_or(Errno::PIPE)?;
+        if answer.errno == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(answer.errno)) }
+    }
+}
+
+impl Privileged for Asking<'_> {
+    fn device(&self, parent: &OwnedFd, name: &[u8], kind: FileType, mode: Mode, device: (u32, u32)) -> io::Result<()> {
+        let block = kind == FileType::BlockDevice;
+        self.ask(&Report::Device { name: name.to_vec(), block, mode: mode.as_raw_mode(), device }, parent)
+    }
+
+    fn xattr(&self, parent: &OwnedFd, name: &[u8], attribute: &str, value: &[u8]) -> io::Result<()> {
+        let (name, value) = (name.to_vec(), value.to_vec());
+        self.ask(&Report::Xattr { name, attribute: attribute.to_owned(), value }, parent)
+    }
+}
