@@ -113,12 +113,8 @@ pub fn allow_only(calls: &[libc::c_long]) -> Program {
     const KILL: u32 = 0x8000_0000;
     const ERRNO: u32 = 0x0005_0000;
     let step = |code, jt, jf, k| Instruction { code, jt, jf, k };
-    let mut instructions = vec![
-        step(LOAD, 0, 0, 4),
-        step(EQUAL, 1, 0, AUDIT_ARCH),
-        step(RETURN, 0, 0, KILL),
-        step(LOAD, 0, 0, 0),
-    ];
+    let mut instructions =
+        vec![step(LOAD, 0, 0, 4), step(EQUAL, 1, 0, AUDIT_ARCH), step(RETURN, 0, 0, KILL), step(LOAD, 0, 0, 0)];
     for call in calls {
         // x32 calls have a bit set that no number of ours has, and so match nothing.
         instructions.push(step(EQUAL, 0, 1, *call as u32));

@@ -141,12 +141,17 @@ impl Applier<'_> {
         if let Some((uid, gid)) = self.tree.bring_up(&target_parent, target)? {
             self.info.max_owner_id = self.info.max_owner_id.max(uid).max(gid);
         }
-        self.tree.create(parent, name, || {
-            rustix::fs::linkat(&target_parent.fd, target, &parent.fd, name, AtFlags::empty())
-        })
+        self.tree
+            .create(parent, name, || rustix::fs::linkat(&target_parent.fd, target, &parent.fd, name, AtFlags::empty()))
     }
 
-    fn symbolic_link(&mut self, parent: &Rc<Dir>, name: &[u8], entry: &Entry, attributes: &Attributes<'_>) -> Result<()> {
+    fn symbolic_link(
+        &mut self,
+        parent: &Rc<Dir>,
+        name: &[u8],
+        entry: &Entry,
+        attributes: &Attributes<'_>,
+    ) -> Result<()> {
         self.tree.create(parent, name, || rustix::fs::symlinkat(entry.link.as_slice(), &parent.fd, name))?;
         attributes.apply_to_link(parent, name, self.privileged)
     }

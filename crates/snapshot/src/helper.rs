@@ -15,9 +15,7 @@ use rorqual_error::{Kind, Result};
 use rorqual_types::Digest;
 use rustix::{
     io::Errno,
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    },
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{

@@ -27,6 +27,8 @@ use std::{
     },
 };
 
+/// How deep a container's directories are measured; deeper ones are beyond any path.
+const DEPTH_MAX: usize = 200;
 /// Names of layers that are being unpacked begin so.
 const INGEST: &str = "ingest-";
 
@@ -299,7 +301,9 @@ fn disk_usage(root: &OwnedFd) -> io::Result<u64> {
     let mut seen = HashSet::new();
     let mut total = rustix::fs::fstat(root)?.st_blocks as u64;
     let mut open = vec![rustix::fs::Dir::read_from(root)?];
-    while let Some(directory) = open.last_mut() {
+    while !open.is_empty() {
+        let depth = open.len();
+        let Some(directory) = open.last_mut() else { break };
         let Some(entry) = directory.read() else {
             open.pop();
             continue;
@@ -314,11 +318,14 @@ fn disk_usage(root: &OwnedFd) -> io::Result<u64> {
             Err(Errno::NOENT) => continue,
             Err(error) => return Err(error.into()),
         };
-        if stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) != FileType::Directory && !seen.insert(stat.st_ino) {
+        if stat.st_nlink > 1
+            && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
+            && !seen.insert(stat.st_ino)
+        {
             continue;
         }
         total += stat.st_blocks as u64;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && open.len() < 200 {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && depth < DEPTH_MAX {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match rustix::fs::openat(at, entry.file_name(), flags, Mode::empty()) {
                 Ok(below) => open.push(rustix::fs::Dir::new(below)?),

@@ -12,7 +12,7 @@ use crate::limits::{ENTRIES_MAX, EXTENDED_HEADER_MAX, PATH_MAX};
 use header::{Format, Header};
 use pax::Extended;
 use rorqual_error::{Context, Error, Result};
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 
 /// The unit of the format.
 pub(crate) const BLOCK: usize = 512;
@@ -161,7 +161,10 @@ impl<R: BufRead> Reader<R> {
     /// The current entry's data whole, if it is at most `limit` bytes.
     pub fn read_data(&mut self, limit: u64) -> Result<Vec<u8>> {
         if self.remaining > limit {
-            return Err(Error::invalid(format!("an entry of {} bytes where at most {limit} may stand", self.remaining)));
+            return Err(Error::invalid(format!(
+                "an entry of {} bytes where at most {limit} may stand",
+                self.remaining
+            )));
         }
         let mut data = Vec::with_capacity(self.remaining as usize);
         loop {

@@ -141,7 +141,12 @@ impl<'a> Attributes<'a> {
     }
 
     /// As [`Attributes::apply_to_file`], without the times: a directory's come last.
-    pub(crate) fn apply_but_times(&self, file: &OwnedFd, plain_parent: bool, privileged: &dyn Privileged) -> Result<()> {
+    pub(crate) fn apply_but_times(
+        &self,
+        file: &OwnedFd,
+        plain_parent: bool,
+        privileged: &dyn Privileged,
+    ) -> Result<()> {
         if !self.is_ours(plain_parent) {
             let (uid, gid) = self.owner();
             rustix::fs::fchown(file, uid, gid).context("set owner")?;
@@ -205,5 +210,9 @@ fn list_xattrs(file: &OwnedFd) -> io::Result<Vec<String>> {
         Err(error) => return Err(error),
     };
     let names = names.get(..length).unwrap_or_default().split(|byte| *byte == 0);
-    Ok(names.filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    Ok(names
+        .filter_map(|name| std::str::from_utf8(name).ok())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect())
 }

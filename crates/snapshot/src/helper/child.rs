@@ -43,7 +43,7 @@ fn work(socket: &OwnedFd) -> Result<(LayerInfo, Option<Digest>)> {
         fds.try_into().map_err(|_| Error::internal("the job came without its descriptors"))?;
     let layer = open_layer(&layers, &job.layer).context("open the layer")?;
     let lowers = job.lowers.iter().map(|name| open_layer(&layers, name));
-    let lowers: Vec<OwnedFd> = lowers.collect::<io::Result<_>>().context("open the layers below")?;
+    let lowers: Vec<OwnedFd> = lowers.collect::<std::io::Result<_>>().context("open the layers below")?;
     drop(layers);
 
     rustix::process::umask(Mode::empty());

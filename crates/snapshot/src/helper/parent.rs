@@ -38,8 +38,9 @@ pub(crate) struct Task<'a> {
 
 /// Has the task done by a helper; `progress` is told the position in the uncompressed archive.
 pub(crate) fn run(helper: &Helper, task: Task<'_>, progress: &mut dyn FnMut(u64)) -> Outcome {
-    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .context("connect to the unpack helper")?;
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .context("connect to the unpack helper")?;
     let layers: OwnedFd = File::open(task.layers).with_context(|| format!("open {}", task.layers.display()))?.into();
     let child = Command::new(&helper.program)
         .arg0(HELPER_NAME)
