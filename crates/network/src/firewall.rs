@@ -130,11 +130,11 @@ impl Rule {
         self
     }
 
-    fn from_link(self, name: &str, equal: bool) -> Self {
+    fn entering(self, name: &str, equal: bool) -> Self {
         self.load_is(Field::InLink, E::link_name(name), equal)
     }
 
-    fn to_link(self, name: &str, equal: bool) -> Self {
+    fn leaving(self, name: &str, equal: bool) -> Self {
         self.load_is(Field::OutLink, E::link_name(name), equal)
     }
 
@@ -168,7 +168,7 @@ impl Rule {
         self
     }
 
-    fn to_own_address(self) -> Self {
+    fn for_this_host(self) -> Self {
         self.load_is(Field::DestinationKind, LOCAL_ADDRESS.to_ne_bytes().to_vec(), true)
     }
 
@@ -228,19 +228,19 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<E>)> {
     if plan.subnet_v4.is_some() {
         // The bridge accepts packets for 127.0.0.0/8, so that answers to a published port's local clients come through.
         // A packet that says so on the wire is a container's attempt at the host's loopback.
-        add("raw", rule().from_link(bridge, true).loopback(Field::Ipv4Destination).then(Verdict::Drop));
+        add("raw", rule().entering(bridge, true).loopback(Field::Ipv4Destination).then(Verdict::Drop));
         // What is published on loopback is for this host: its clients come by `output`, never by a wire.
         add("prerouting", rule().loopback(Field::Ipv4Destination).then(Verdict::Return));
     }
-    add("prerouting", rule().to_own_address().then(Verdict::Jump("publish".into())));
-    add("output", rule().to_own_address().then(Verdict::Jump("publish".into())));
+    add("prerouting", rule().for_this_host().then(Verdict::Jump("publish".into())));
+    add("output", rule().for_this_host().then(Verdict::Jump("publish".into())));
     for ipv6 in [false, true] {
         if if ipv6 { plan.subnet_v6.is_some() } else { plan.subnet_v4.is_some() } {
             add("publish", Rule(publish_rule(ipv6, false)));
             add("publish", Rule(publish_rule(ipv6, true)));
         }
     }
-    add("forward", rule().to_link(bridge, true).then(Verdict::Jump("to_containers".into())));
+    add("forward", rule().leaving(bridge, true).then(Verdict::Jump("to_containers".into())));
     if plan.only_bridges_forward {
         let kind = || E::link_name("bridge");
         let both = rule().load_is(Field::InKind, kind(), false).load_is(Field::OutKind, kind(), false);
@@ -255,7 +255,7 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<E>)> {
     add("to_containers", rule().any_bit(Field::ConnectionState, ESTABLISHED_OR_RELATED).then(Verdict::Accept));
     add("to_containers", rule().any_bit(Field::ConnectionStatus, DESTINATION_CHANGED).then(Verdict::Accept));
     if plan.icc {
-        add("to_containers", rule().from_link(bridge, true).then(Verdict::Accept));
+        add("to_containers", rule().entering(bridge, true).then(Verdict::Accept));
     }
     if plan.direct_routing {
         add("to_containers", Rule(direct_rule(false)));
@@ -264,19 +264,19 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<E>)> {
     add("to_containers", rule().then(Verdict::Drop));
     if let Some(net) = plan.subnet_v4 {
         // A client on this host that used 127.0.0.1: the container must have somebody to answer.
-        add("postrouting", rule().to_link(bridge, true).loopback(Field::Ipv4Source).masquerade());
+        add("postrouting", rule().leaving(bridge, true).loopback(Field::Ipv4Source).masquerade());
         // A container that used a port published by its neighbour, or by itself: the answer must come back through us.
-        let hairpin = rule().to_link(bridge, true).source_v4(net);
+        let hairpin = rule().leaving(bridge, true).source_v4(net);
         add("postrouting", hairpin.any_bit(Field::ConnectionStatus, DESTINATION_CHANGED).masquerade());
         if plan.masquerade {
-            add("postrouting", rule().to_link(bridge, false).source_v4(net).masquerade());
+            add("postrouting", rule().leaving(bridge, false).source_v4(net).masquerade());
         }
     }
     if let Some(net) = plan.subnet_v6 {
-        let hairpin = rule().to_link(bridge, true).source_v6(net);
+        let hairpin = rule().leaving(bridge, true).source_v6(net);
         add("postrouting", hairpin.any_bit(Field::ConnectionStatus, DESTINATION_CHANGED).masquerade());
         if plan.masquerade {
-            add("postrouting", rule().to_link(bridge, false).source_v6(net).masquerade());
+            add("postrouting", rule().leaving(bridge, false).source_v6(net).masquerade());
         }
     }
     rules

@@ -322,10 +322,9 @@ impl Networks {
         drop(firewall);
         failpoint!("net.published")?;
         // Datagrams that came before the rule made connections that would go on past it.
-        if endpoint.ports.iter().any(|port| port.protocol == crate::Protocol::Udp) {
-            if let Err(error) = forget_stale_datagrams(endpoint) {
-                tracing::warn!(container = %endpoint.container, %error, "old UDP flows may miss a published port");
-            }
+        let datagrams = endpoint.ports.iter().any(|port| port.protocol == crate::Protocol::Udp);
+        if datagrams && let Err(error) = forget_stale_datagrams(endpoint) {
+            tracing::warn!(container = %endpoint.container, %error, "old UDP flows may miss a published port");
         }
         Ok(())
     }

@@ -48,10 +48,9 @@ fn keep_router_advertisements() {
     for link in links.filter_map(io::Result::ok) {
         let name = link.file_name();
         let setting = format!("ipv6/conf/{}/accept_ra", name.to_string_lossy());
-        if name != "all" && read(&setting).as_deref() == Some("1") {
-            if let Err(error) = ensure(&setting, "2") {
-                tracing::warn!(%error, "router advertisements may stop counting on this link");
-            }
+        let listens = name != "all" && read(&setting).as_deref() == Some("1");
+        if listens && let Err(error) = ensure(&setting, "2") {
+            tracing::warn!(%error, "router advertisements may stop counting on this link");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Filters {
             [one] => truth(one).map(Some),
             _ => None,
         }
-        .ok_or_else(|| Error::invalid(format!("invalid filter '{name}={values:?}'")))
+        .ok_or_else(|| Error::invalid(format!("invalid filter '{name}=[{}]'", values.join(" "))))
     }
 
     /// Whether every `label` (or `label!`) filter holds for `labels`: `key` or `key=value`.
