@@ -218,8 +218,8 @@ pub fn read_host_resolv_conf() -> String {
     text
 }
 
-/// The text of `/etc/hostname`.
-pub fn hostname(hostname: &str) -> String {
+/// The text of `/etc/hostname`: the host name alone, as dockerd has it; the domain is in `/etc/hosts`.
+pub fn hostname(hostname: &str, _domainname: &str) -> String {
     format!("{hostname}\n")
 }
 

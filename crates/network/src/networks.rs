@@ -211,20 +211,17 @@ impl Networks {
     /// held from now on. A container has one endpoint: what it held before is given back.
     ///
     /// # Errors
-    /// With dockerd's text, where a port is taken or no address is left.
+    /// With dockerd's text, where a port is taken or no address is left; the caller says before it that container
+    /// networking could not be set up.
     pub fn lease(&self, request: &EndpointRequest) -> Result<Endpoint> {
         failpoint!("net.lease")?;
         let Some(bridge) = &self.bridge else {
-            return Err(Error::not_found("failed to set up container networking: network bridge not found"));
+            return Err(Error::not_found("network bridge not found"));
         };
         self.release(&request.container);
         let id = random_id()?;
         let mut state = lock(&self.shared.state);
-        let exhausted = || {
-            Error::unavailable(
-                "failed to set up container networking: no available IPv4 addresses on this network's address pools: bridge",
-            )
-        };
+        let exhausted = || Error::unavailable("no available IPv4 addresses on this network's address pools: bridge");
         let Some(IpAddr::V4(v4)) = state.v4.take() else { return Err(exhausted()) };
         let v6 = state.v6.as_mut().and_then(Pool::take);
         let ipv4 = Ipv4Net::new(v4, bridge.addresses.v4.prefix_len()).ok();
@@ -257,7 +254,7 @@ impl Networks {
             Ok(ports) => endpoint.ports = ports,
             Err(error) => {
                 state.give_back(&endpoint);
-                let what = "failed to set up container networking: driver failed programming external connectivity on endpoint";
+                let what = "driver failed programming external connectivity on endpoint";
                 // The client gave a good request; what is in its way may go: dockerd answers with an internal error.
                 let error = error.with_kind(rorqual_error::Kind::Internal);
                 return Err(error).with_context(|| format!("{what} {} ({})", request.name, endpoint.id));

@@ -46,7 +46,7 @@ fn a_link_that_was_removed_is_made_again() {
     machine.host.ip("link del rorqual0");
     let second = machine.open(Config::default());
     let missing = machine.host.run(|| second.reconcile(std::slice::from_ref(&web.endpoint))).unwrap();
-    assert_eq!(missing, [web.endpoint.container.clone()]);
+    assert_eq!(missing, std::slice::from_ref(&web.endpoint.container));
     machine.host.run(|| second.restore(&web.endpoint, web.namespace.0.as_fd())).unwrap();
     assert!(machine.outside.get("198.51.100.1:8080").is_ok());
     machine.release(&second, &web);
