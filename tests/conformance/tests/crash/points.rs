@@ -1,0 +1,193 @@
+//! Kills at each durable and each kernel step, by name.
+
+use crate::{
+    consecutive,
+    ledger::{Kind, Ledger, Truth},
+    small_image, start,
+};
+use rorqual_testkit::{Api, Daemon, Options, places};
+use serde_json::json;
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+const VARIABLE: &str = "RORQUAL_FAILPOINTS";
+
+/// Every name in a `failpoint!("...")` of the sources, so that a new one is tested from its first day.
+fn names() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut dirs = vec![places::top().join("crates")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).expect("list the sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
+                let text = fs::read_to_string(&path).expect("read a source");
+                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                for line in code {
+                    found.extend(
+                        line.split("failpoint!(\"")
+                            .skip(1)
+                            .filter_map(|rest| rest.split('"').next())
+                            .map(str::to_owned),
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+fn is_test(path: &Path) -> bool {
+    path.ends_with("tests.rs")
+        || path.components().any(|part| part.as_os_str() == "tests")
+        || path.ends_with("failpoint.rs")
+}
+
+/// Some of everything a daemon does, until it dies or all is done. Gives whether it died.
+fn exercise(daemon: &mut Daemon, ledger: &Ledger, round: &str) -> bool {
+    let mut api = daemon.api();
+    api.timeout = Duration::from_secs(20);
+    let done = script(&mut api, ledger, round).is_some();
+    if done {
+        // background steps may still be coming
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    !daemon.alive()
+}
+
+/// `None` as soon as the daemon does not answer.
+fn script(api: &mut Api, ledger: &Ledger, round: &str) -> Option<()> {
+    let call = |api: &mut Api, method: &str, path: &str, body: Option<serde_json::Value>| -> Option<u16> {
+        Some(api.try_call(method, path, body.as_ref()).ok()?.status)
+    };
+    let tag = format!("point-{round}:latest");
+    ledger.set(Kind::Image, &tag, Truth::Unknown);
+    let answer = api.send("POST", "/images/load?quiet=1", "application/x-tar", Some(&small_image(&tag))).ok()?;
+    if answer.text().contains("Loaded image") {
+        ledger.set(Kind::Image, &tag, Truth::Present);
+    }
+    let volume = format!("point-{round}-v");
+    ledger.set(Kind::Volume, &volume, Truth::Unknown);
+    if call(api, "POST", "/volumes/create", Some(json!({"Name": volume})))? == 201 {
+        ledger.set(Kind::Volume, &volume, Truth::Present);
+    }
+    for network in ["bridge", "none"] {
+        let name = format!("point-{round}-{network}");
+        ledger.set(Kind::Container, &name, Truth::Unknown);
+        let ports = if network == "bridge" { json!({"80/tcp": [{"HostPort": "0"}]}) } else { json!({}) };
+        let host = json!({"NetworkMode": network, "PortBindings": ports, "Binds": [format!("{volume}:/v")], "Memory": 64 << 20});
+        let body = json!({"Image": "hello", "Cmd": ["sleep", "100"], "HostConfig": host, "StopSignal": "KILL"});
+        if call(api, "POST", &format!("/containers/create?name={name}"), Some(body))? != 201 {
+            continue;
+        }
+        ledger.set(Kind::Container, &name, Truth::Present);
+        call(api, "POST", &format!("/containers/{name}/start"), None)?;
+        let exec = api
+            .try_call("POST", &format!("/containers/{name}/exec"), Some(&json!({"Cmd": ["/hello", "exit", "0"]})))
+            .ok()?;
+        let id = exec.json()["Id"].as_str().unwrap_or_default().to_owned();
+        call(api, "POST", &format!("/exec/{id}/start"), Some(json!({"Detach": true})))?;
+        call(api, "POST", &format!("/containers/{name}/pause"), None)?;
+        call(api, "POST", &format!("/containers/{name}/unpause"), None)?;
+        let new = format!("{name}-r");
+        ledger.set(Kind::Container, &name, Truth::Unknown);
+        ledger.set(Kind::Container, &new, Truth::Unknown);
+        if call(api, "POST", &format!("/containers/{name}/rename?name={new}"), None)? == 204 {
+            ledger.set(Kind::Container, &name, Truth::Absent);
+            ledger.set(Kind::Container, &new, Truth::Present);
+        }
+        call(api, "POST", &format!("/containers/{new}/restart?t=0"), None)?;
+        call(api, "POST", &format!("/containers/{new}/stop?t=0"), None)?;
+        ledger.set(Kind::Container, &new, Truth::Unknown);
+        if call(api, "DELETE", &format!("/containers/{new}?force=1&v=1"), None)? == 204 {
+            ledger.set(Kind::Container, &new, Truth::Absent);
+        }
+    }
+    ledger.set(Kind::Volume, &volume, Truth::Unknown);
+    if call(api, "DELETE", &format!("/volumes/{volume}"), None)? == 204 {
+        ledger.set(Kind::Volume, &volume, Truth::Absent);
+    }
+    ledger.set(Kind::Image, &tag, Truth::Unknown);
+    if call(api, "DELETE", &format!("/images/{tag}"), None)? == 200 {
+        ledger.set(Kind::Image, &tag, Truth::Absent);
+    }
+    Some(())
+}
+
+#[test]
+fn a_kill_at_any_named_step_leaves_a_whole_state() {
+    let names = names();
+    assert!(!names.is_empty(), "no fail point was found in the sources");
+    let mut daemon = start("step", Options::default());
+    daemon.docker(["run", "-d", "--name", "witness", "hello", "count", "3"]).ok();
+    let ledger = Ledger::default();
+    let mut never = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let mut reached = false;
+        for passage in 1..=2 {
+            daemon.stop();
+            daemon.set_environment(VARIABLE, &format!("{name}=kill@{passage}"));
+            // the step may be one of start-up itself
+            daemon.spawn();
+            let died = daemon.await_ready(Duration::from_secs(20)).is_err()
+                || exercise(&mut daemon, &ledger, &format!("{number}-{passage}"));
+            reached |= died;
+            daemon.set_environment(VARIABLE, "");
+            if died {
+                if daemon.alive() {
+                    daemon.kill();
+                }
+                daemon.boot();
+            }
+            let left = daemon.leftovers();
+            assert!(left.is_empty(), "after a kill at {name}, passage {passage}: {left:#?}");
+            let wrong = ledger.compare(&daemon);
+            assert!(wrong.is_empty(), "after a kill at {name}, passage {passage}: {wrong:#?}");
+            let state = daemon.api().get("/containers/witness/json")["State"].clone();
+            assert_eq!(state["Running"].as_bool(), Some(true), "after a kill at {name}: {state}");
+            if !died {
+                break;
+            }
+        }
+        if !reached {
+            never.push(name.as_str());
+        }
+    }
+    println!("{} named steps; not reached: {never:?}", names.len());
+    assert!(never.len() * 3 <= names.len(), "too many named steps are never reached: {never:?}");
+    daemon.docker(["stop", "-t", "0", "witness"]).ok();
+    consecutive(&daemon.docker(["logs", "witness"]).ok());
+    daemon.finish();
+}
+
+/// An error at any named step is an answer, and the next request works.
+#[test]
+fn an_error_at_any_named_step_is_survived() {
+    let mut daemon = start("fail", Options::default());
+    let ledger = Ledger::default();
+    for (number, name) in names().iter().enumerate() {
+        daemon.stop();
+        daemon.set_environment(VARIABLE, &format!("{name}=error@1"));
+        daemon.spawn();
+        let up = daemon.await_ready(Duration::from_secs(20)).is_ok();
+        if up {
+            assert!(
+                !exercise(&mut daemon, &ledger, &format!("e{number}")),
+                "the daemon ended at an error of {name}\n{}",
+                daemon.log()
+            );
+        }
+        // a start-up that fails says so and ends; the next one must do
+        daemon.set_environment(VARIABLE, "");
+        if !daemon.alive() {
+            daemon.boot();
+        } else {
+            daemon.crash();
+        }
+        let left = daemon.leftovers();
+        assert!(left.is_empty(), "after an error at {name}: {left:#?}");
+        let wrong = ledger.compare(&daemon);
+        assert!(wrong.is_empty(), "after an error at {name}: {wrong:#?}");
+    }
+    daemon.finish();
+}
