@@ -6,5 +6,6 @@ pub mod caps;
 pub mod cgroup;
 pub mod confine;
 pub mod fdpass;
+pub mod inherit;
 pub mod memory;
 pub mod seccomp;
