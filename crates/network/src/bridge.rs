@@ -21,6 +21,16 @@ pub(crate) struct Addresses {
     pub(crate) v6: Option<Ipv6Net>,
 }
 
+/// A link's name as the kernel takes it.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let good = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%' | b'"');
+    if name.is_empty() || name.len() > 15 || matches!(name, "." | "..") || !name.bytes().all(good) {
+        let shown: String = name.chars().take(64).collect();
+        return Err(Error::invalid(format!("\"{shown}\" cannot be the name of a bridge: 1 to 15 plain characters")));
+    }
+    Ok(())
+}
+
 /// Chooses the bridge's addresses: as told, as an existing bridge of the operator has them, as before, or free ones.
 pub(crate) fn choose_addresses(socket: &mut Socket, config: &Config, record: &mut Record) -> Result<Addresses> {
     let existing = link::by_name(socket, &config.bridge).with_context(|| format!("look for link {}", config.bridge))?;
