@@ -8,4 +8,7 @@ pub mod confine;
 pub mod fdpass;
 pub mod inherit;
 pub mod memory;
+pub mod mount;
+pub mod process;
+pub mod root;
 pub mod seccomp;
