@@ -128,8 +128,9 @@ impl PortTable {
         let key = (request.protocol, port);
         for ip in ips {
             if let Some(other) = self.held.get(&key).and_then(|held| held.iter().find(|h| clash(h.ip, *ip))) {
-                let address = SocketAddr::new(other.ip, port);
-                return Err(Error::conflict(format!("Bind for {address} failed: port is already allocated")));
+                // As dockerd writes it: an IPv6 address without brackets.
+                let text = format!("Bind for {}:{port} failed: port is already allocated", other.ip);
+                return Err(Error::conflict(text));
             }
         }
         let mut sockets = Vec::new();

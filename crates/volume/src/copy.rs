@@ -41,7 +41,7 @@ pub(crate) fn open_source(lowers: &[PathBuf], path: &Path) -> Result<Option<Owne
     match openat2(&root, inside, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::NOTDIR) => Err(Error::invalid(format!("source {} is not directory", path.display()))),
+        Err(Errno::NOTDIR) => Err(Error::internal(format!("source {} is not directory", path.display()))),
         Err(errno) => Err(errno).with_context(|| format!("open {} in the image", path.display())),
     }
 }
