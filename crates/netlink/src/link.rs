@@ -167,6 +167,12 @@ pub fn delete(index: u32) -> Message {
     Message::new(DELLINK, 0).fixed(&header(index, 0, 0))
 }
 
+/// Removes all links of a group in one go: each removal waits for a grace period (10 ms and more) with the kernel's
+/// link lock held, many together wait for the same one.
+pub fn delete_group(group: u32) -> Message {
+    Message::new(DELLINK, 0).fixed(&header(0, 0, 0)).u32(GROUP, group)
+}
+
 /// Makes a veth pair and returns the number of the end in the other namespace.
 pub fn create_veth(socket: &mut Socket, pair: &VethPair<'_>) -> Result<u32> {
     let mut echoed = None;

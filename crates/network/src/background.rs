@@ -1,7 +1,7 @@
 //! The two threads of the background: one removes what released endpoints leave, one watches the firewall.
 
 use crate::{
-    Endpoint, foreign, limits,
+    Endpoint, bridge, foreign, limits,
     networks::{Shared, lock},
     sysctl,
 };
@@ -12,12 +12,14 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    collections::VecDeque,
     os::unix::net::UnixStream,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 /// The multicast group of changed rule sets, `NFNLGRP_NFTABLES`, as a bit.
@@ -67,32 +69,28 @@ impl Reaper {
 }
 
 fn reap_all(queue: &Receiver<Job>, route: &mut Socket, netfilter: &mut Socket) {
-    let mut dead: Vec<Endpoint> = Vec::new();
+    let mut dead: VecDeque<(Instant, Endpoint)> = VecDeque::new();
     loop {
-        let next = if dead.is_empty() {
-            queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            queue.recv_timeout(limits::LINGER)
+        let next = match dead.front() {
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some((due, _)) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
-        let (due, ended) = match next {
-            Ok(Job::Bury(endpoint)) => {
-                dead.push(endpoint);
-                (dead.len() >= limits::BURY_TOGETHER, false)
-            }
+        match next {
+            Ok(Job::Bury(endpoint)) => dead.push_back((Instant::now() + limits::LINGER, endpoint)),
             Ok(Job::Redirect(endpoint)) => {
                 report(redirect(netfilter, &endpoint), "old UDP flows may miss a published port");
-                (false, false)
             }
-            Err(RecvTimeoutError::Timeout) => (true, false),
-            // A stop does not wait for the rest of the time.
-            Err(RecvTimeoutError::Disconnected) => (true, true),
-        };
-        if due {
-            report(bury(route, netfilter, &dead), "links of stopped containers stay until the next start");
-            dead.clear();
-        }
-        if ended {
-            return;
+            Err(end) => {
+                // A stop does not wait for the rest of the time.
+                let ended = end == RecvTimeoutError::Disconnected;
+                let now = Instant::now();
+                let count = dead.iter().take_while(|(due, _)| ended || *due <= now).count();
+                let batch: Vec<Endpoint> = dead.drain(..count).map(|(_, endpoint)| endpoint).collect();
+                report(bury(route, netfilter, &batch), "links of stopped containers stay until the next start");
+                if ended {
+                    return;
+                }
+            }
         }
     }
 }
@@ -105,15 +103,12 @@ fn report(outcome: socket::Result<()>, consequence: &str) {
 
 /// Removes links whose namespace lives on, and flows to what was published.
 fn bury(route: &mut Socket, netfilter: &mut Socket, dead: &[Endpoint]) -> socket::Result<()> {
+    let mut links = Vec::new();
     for endpoint in dead {
         // The name is of this endpoint alone, for ever.
-        if let Some(link) = link::by_name(route, &endpoint.host_link)? {
-            match route.request(link::delete(link.index)) {
-                Err(failure) if failure.errno != Errno::NODEV => return Err(failure),
-                _ => {}
-            }
-        }
+        links.extend(link::by_name(route, &endpoint.host_link)?.map(|link| link.index));
     }
+    bridge::delete_links(route, &links)?;
     // Only UDP needs it: an end of a TCP connection that is gone is noticed, and addresses are not given again soon.
     let publishers: Vec<&Endpoint> = dead.iter().filter(|endpoint| endpoint.has_udp_ports()).collect();
     if publishers.is_empty() || !sysctl::tracks_connections() {

@@ -3,11 +3,9 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 /// How long a released link is left. The kernel removes it by itself with the namespace of its other end, in batches and
-/// off everybody's path (5 to 140 ms measured); what is there after this has a namespace that lives on.
-pub(crate) const LINGER: Duration = Duration::from_millis(300);
-
-/// Released endpoints that are looked at together, so that a flood of them does not wait for its own end.
-pub(crate) const BURY_TOGETHER: usize = 256;
+/// off everybody's path (5 to 140 ms measured, more under load); what is there after this has a namespace that lives on.
+/// Removing one ourselves holds the kernel's link lock for 10 to 30 ms, in the way of every container that starts.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// How long changes of rule sets gather before ours is compared: others reload theirs in many transactions. Well under
 /// the second within which ours must be back.

@@ -177,7 +177,7 @@ impl Networks {
         let mut route = lock(&self.shared.route);
         let links = link::list(&mut route).context("list links")?;
         let is_live = |name: &str| live.iter().any(|endpoint| endpoint.host_link == name);
-        let mut requests = Vec::new();
+        let (mut requests, mut stale) = (Vec::new(), Vec::new());
         for link in links.iter().filter(|link| link.kind.as_deref() == Some("veth")) {
             if is_live(&link.name) {
                 if link.master != Some(bridge.index) {
@@ -187,12 +187,13 @@ impl Networks {
                     requests.push(link::set_up(link.index, ""));
                 }
             } else if link.master == Some(bridge.index) && link.name.starts_with(HOST_LINK_PREFIX) {
-                requests.push(link::delete(link.index));
+                stale.push(link.index);
             }
         }
         if !requests.is_empty() {
             route.all(requests).context("put links right")?;
         }
+        bridge::delete_links(&mut route, &stale).context("remove links of nobody")?;
         let has = |endpoint: &&Endpoint| !links.iter().any(|link| link.name == endpoint.host_link);
         Ok(live.iter().filter(has).map(|endpoint| endpoint.container.clone()).collect())
     }
