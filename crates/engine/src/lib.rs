@@ -12,7 +12,9 @@ pub mod events;
 pub mod images;
 mod limits;
 pub mod networks;
+mod open;
 mod parts;
+mod seccomp;
 pub mod spec;
 pub mod stream;
 pub mod system;
@@ -28,7 +30,9 @@ pub use networks::Networks;
 pub use system::System;
 pub use volumes::Volumes;
 
+use parts::blocking;
 use rorqual_error::Result;
+use std::sync::Arc;
 
 /// The name of our own runtime in `--runtime`, `info` and inspect.
 pub const OWN_RUNTIME: &str = "rorqual";
@@ -54,12 +58,33 @@ impl Engine {
     /// Opens the engine on its roots. There is no other start-up than recovery: running containers are adopted, exits
     /// that happened meanwhile are recorded, and what was interrupted is finished or undone. Containers whose restart
     /// policy asks for it are started in the background once this has returned.
-    pub async fn open(_config: EngineConfig) -> Result<Self> {
-        todo!()
+    pub async fn open(config: EngineConfig) -> Result<Self> {
+        let events = Events::default();
+        let opened = events.clone();
+        let parts = Arc::new(blocking(move || open::open_parts(config, opened)).await?);
+        containers::recover(&parts).await?;
+        Ok(Self {
+            containers: Containers { parts: parts.clone() },
+            images: Images { parts: parts.clone() },
+            volumes: Volumes { parts: parts.clone() },
+            networks: Networks { parts: parts.clone() },
+            events,
+            system: System { parts },
+        })
     }
 
     /// Ends the engine's own tasks and syncs its records. Containers run on.
     pub async fn close(&self) {
-        todo!()
+        let parts = self.system.parts.clone();
+        parts.closing.cancel();
+        parts.tasks.close();
+        parts.tasks.wait().await;
+        let closed = blocking(move || {
+            parts.networks.shutdown();
+            parts.store.close()
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the records could not be closed; they are recovered at the next start");
+        }
     }
 }

@@ -25,7 +25,5 @@ pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const SHIM_ANSWER: Duration = Duration::from_secs(10);
 /// Finished execs are forgotten after this long (dockerd's figure is five minutes).
 pub(crate) const EXEC_KEPT: Duration = Duration::from_secs(300);
-/// The largest frame taken from a shim.
-pub(crate) const FRAME_MAX: usize = 1 << 20;
 /// Bytes copied at once between a client and a container.
 pub(crate) const COPY_BUFFER: usize = 32 << 10;

@@ -13,7 +13,6 @@
 
 pub mod address;
 pub mod conntrack;
-mod limits;
 pub mod link;
 pub mod message;
 pub mod nft;

@@ -27,7 +27,6 @@ pub mod files;
 mod firewall;
 mod foreign;
 mod info;
-mod limits;
 mod mac;
 mod mode;
 mod networks;

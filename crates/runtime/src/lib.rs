@@ -6,15 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod compile;
-mod copy_up;
-mod failure;
-mod hooks;
 pub mod limits;
 pub mod plan;
 pub mod protocol;
-pub mod shim;
 pub mod spawn;
-pub mod start;
-mod terminal;
 
-pub use compile::{ExecOptions, compile, compile_exec, compile_process};
+pub use compile::{ExecOptions, compile, compile_exec};

@@ -8,7 +8,6 @@
 
 mod copy;
 mod filter;
-mod limits;
 mod options;
 mod tree;
 mod volume;

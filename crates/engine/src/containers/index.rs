@@ -86,11 +86,6 @@ impl<T> Index<T> {
     pub fn all(&self) -> impl Iterator<Item = &T> {
         self.by_id.values()
     }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.by_id.len()
-    }
 }
 
 #[cfg(test)]

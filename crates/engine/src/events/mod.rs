@@ -107,6 +107,11 @@ impl Events {
         let _ = self.shared.feed.send(event);
     }
 
+    /// How many listen.
+    pub fn subscribers(&self) -> i64 {
+        i64::try_from(self.shared.feed.receiver_count()).unwrap_or(i64::MAX)
+    }
+
     /// The events `options` asks for: those of the history first, then what comes.
     pub fn subscribe(&self, options: EventOptions) -> EventStream {
         let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,5 +5,4 @@
 
 mod ports;
 mod recovery;
-mod rules;
 mod world;
