@@ -1,4 +1,20 @@
 //! System call filters: docker's profile format, compiled to classic BPF as a binary search.
+//!
+//! A [`Profile`] (docker's JSON, or [`Profile::builtin`]) is resolved for the capabilities of one container into the OCI
+//! form, which is compiled to a [`Program`]. No library of others takes part, and the program is plain bytes: the daemon
+//! compiles it once per profile and capability set ([`Cache`]) and ships it.
+
+mod arch;
+mod builtin;
+mod cache;
+mod compile;
+mod profile;
+mod tables;
+
+pub use arch::Arch;
+pub use cache::Cache;
+pub use compile::{compile, compile_for};
+pub use profile::{Context, Profile};
 
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -46,3 +62,6 @@ impl Program {
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;
