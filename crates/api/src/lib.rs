@@ -30,6 +30,7 @@ pub use version::{ApiVersion, CURRENT, OLDEST};
 
 use rorqual_api_types::system::RegistryConfig;
 use rorqual_engine::Engine;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -37,7 +38,24 @@ pub struct Api {
     /// What they are about.
     pub engine: Engine,
     /// What the daemon says of itself besides.
-    pub about: About,
+    about: RwLock<Arc<About>>,
+}
+
+impl Api {
+    /// Serves `engine`.
+    pub fn new(engine: Engine, about: About) -> Self {
+        Self { engine, about: RwLock::new(Arc::new(about)) }
+    }
+
+    /// What the daemon says of itself now.
+    pub fn about(&self) -> Arc<About> {
+        self.about.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what the daemon says of itself.
+    pub fn set_about(&self, about: About) {
+        *self.about.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(about);
+    }
 }
 
 /// What the daemon says of itself in `/version`, `/info` and the headers of every answer.

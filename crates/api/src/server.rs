@@ -206,8 +206,9 @@ fn moved(path: &str, query: Option<&str>) -> Reply {
 /// Adds the headers every answer has.
 fn dress(api: &Api, reply: &mut Reply) {
     let headers = reply.headers_mut();
-    let server = format!("Rorqual/{} (linux)", api.about.version);
-    let experimental = if api.about.experimental { "true" } else { "false" };
+    let about = api.about();
+    let server = format!("Rorqual/{} (linux)", about.version);
+    let experimental = if about.experimental { "true" } else { "false" };
     headers.insert(HeaderName::from_static("api-version"), HeaderValue::from_static("1.51"));
     headers.insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static(experimental));
     headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));

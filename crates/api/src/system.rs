@@ -49,7 +49,7 @@ pub(crate) fn go_arch(machine: &str) -> &str {
 
 /// `GET /version`.
 pub(crate) async fn version(call: Call) -> Result<Reply> {
-    let about = &call.api.about;
+    let about = call.api.about();
     let host = rustix::system::uname();
     let kernel = host.release().to_string_lossy().into_owned();
     let arch = go_arch(std::env::consts::ARCH).to_owned();
@@ -85,7 +85,7 @@ pub(crate) async fn version(call: Call) -> Result<Reply> {
 
 /// `GET /info`.
 pub(crate) async fn info(call: Call) -> Result<Reply> {
-    let about = &call.api.about;
+    let about = call.api.about();
     let mut info: Info = call.engine().system.info();
     info.index_server_address = "https://index.docker.io/v1/".into();
     info.registry_config = Some(about.registries.clone());

@@ -128,7 +128,7 @@ impl Content {
 
     /// A small blob at once. Returns its digest and length.
     pub fn put(&self, bytes: &[u8]) -> Result<(Digest, u64)> {
-        let digest = crate::digest(bytes);
+        let digest = digest(bytes);
         if self.size(&digest)? == Some(bytes.len() as u64) {
             return Ok((digest, bytes.len() as u64));
         }
@@ -167,12 +167,18 @@ impl Ingest<'_> {
 
     /// Puts the blob under its digest, where `expected` (if given) is that digest. Returns digest and length.
     /// Survives a power cut after [`Content::sync`].
-    pub fn finish(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+    pub fn finish(self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+        self.finish_after(expected, |_| {})
+    }
+
+    /// As [`Ingest::finish`]; `before` is told the digest before the blob can be seen under it.
+    pub fn finish_after(mut self, expected: Option<&Digest>, before: impl FnOnce(Digest)) -> Result<(Digest, u64)> {
         let digest = finish(std::mem::replace(&mut self.hasher, Hasher::new(&SHA256)));
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
             return Err(Error::invalid(format!("unexpected digest {digest}, expected {expected}")));
         }
         failpoint!("content.ingested")?;
+        before(digest);
         let place = self.content.path(&digest);
         fs::rename(&self.path, &place).with_context(|| format!("put blob {digest} in its place"))?;
         self.finished = true;

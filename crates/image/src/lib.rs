@@ -1,147 +1,146 @@
 //! Names to manifests to layers; load, import, save, tag, delete, prune, inspect, history.
 //!
 //! Behaves as docker 28.5 does with the containerd image store: an image's ID is the digest its name points to
-//! (of an index or of a manifest), blobs are kept as received, several platforms live under one name.
+//! (of an index or of a manifest), blobs are kept as received, several platforms live under one name. Unlike there,
+//! an image whose content is not what it says is refused when it is loaded.
 
 #![forbid(unsafe_code)]
 
+mod archive;
+mod changes;
+mod commit;
+mod delete;
+mod documents;
+mod filters;
+mod hold;
+mod import;
+mod inspect;
+mod list;
+mod load;
 mod model;
+mod name;
+mod prune;
+mod resolve;
+mod save;
+mod state;
+mod sweep;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod unpack;
 
+pub use changes::apply_changes;
 pub use model::*;
 pub use rorqual_oci::image as oci;
 
-use rorqual_error::Result;
-use rorqual_metadata::{Store, Transaction};
+use documents::Documents;
+use rorqual_content::Content;
+use rorqual_error::{Context, Result};
+use rorqual_metadata::{Store, Table};
 use rorqual_snapshot::Snapshots;
-use rorqual_types::{ContainerId, Digest, Filters, Platform, Reference};
+use rorqual_types::{ChainId, ContainerId, Digest};
+use state::{HoldRecord, LayerRecord, NameRecord, State};
 use std::{
-    collections::BTreeSet,
-    io::{Read, Write},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The images of one data root. All calls block; the engine runs the slow ones apart.
 #[derive(Debug)]
-pub struct Images {}
+pub struct Images {
+    store: Store,
+    content: Content,
+    snapshots: Arc<Snapshots>,
+    tables: Tables,
+    documents: Documents,
+    state: Mutex<State>,
+    /// Held by whoever changes names or removes content; never while a load reads or unpacks.
+    changing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Tables {
+    names: Table<String, NameRecord>,
+    blobs: Table<Digest, u64>,
+    layers: Table<ChainId, LayerRecord>,
+    holds: Table<ContainerId, HoldRecord>,
+}
 
 impl Images {
-    /// Opens the images of `data_root`; finishes or undoes what a crash interrupted.
+    /// Opens the images of `data_root`; removes what an interrupted load or deletion left. Reads the records and two
+    /// directory listings, no trees.
     pub fn open(data_root: &Path, store: Store, snapshots: Arc<Snapshots>) -> Result<Self> {
-        let _ = (data_root, store, snapshots);
-        todo!()
+        let content = Content::open(&data_root.join("content"))?;
+        let tables = Tables {
+            names: store.table("image.names"),
+            blobs: store.table("image.blobs"),
+            layers: store.table("image.layers"),
+            holds: store.table("image.holds"),
+        };
+        let state = State {
+            names: tables.names.list()?.into_iter().collect(),
+            blobs: tables.blobs.list()?.into_iter().collect(),
+            layers: tables.layers.list()?.into_iter().collect(),
+            holds: tables.holds.list()?.into_iter().collect(),
+            leases: Default::default(),
+        };
+        let images = Self {
+            store,
+            content,
+            snapshots,
+            tables,
+            documents: Documents::default(),
+            state: Mutex::new(state),
+            changing: Mutex::new(()),
+        };
+        images.recover().context("recover the images")?;
+        Ok(images)
     }
 
-    /// The image that `name` means for a container: name, `name:tag`, `name@digest`, ID or ID prefix.
-    ///
-    /// # Errors
-    /// `NotFound` with dockerd's text `No such image: …`; also where no manifest fits `platform`.
-    pub fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Resolved> {
-        let _ = (name, platform);
-        todo!()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that container `id` uses the image: its layers stay until [`Images::release`], even if the image is
-    /// deleted by force. Part of the transaction that creates the container.
-    pub fn hold(&self, transaction: &mut Transaction, id: &ContainerId, image: &Resolved) -> Result<()> {
-        let _ = (transaction, id, image);
-        todo!()
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Undoes [`Images::hold`] in the transaction that removes the container (or after a failed commit of `hold`).
-    pub fn release(&self, transaction: &mut Transaction, id: &ContainerId) {
-        let _ = (transaction, id);
-        todo!()
-    }
-
-    /// The image a container was made from, as it was held; for start after the image itself was deleted.
-    pub fn held(&self, id: &ContainerId) -> Result<Option<Held>> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Forgets holds of containers that are not in `live`; called once after the containers are known.
-    pub fn retain_holds(&self, live: &BTreeSet<ContainerId>) -> Result<()> {
-        let _ = live;
-        todo!()
-    }
-
-    /// `docker images`. Filters: dangling, label, before, since, until, reference.
-    pub fn list(&self, options: &ListOptions) -> Result<Vec<Summary>> {
-        let _ = options;
-        todo!()
-    }
-
-    /// `docker image inspect`.
-    pub fn inspect(&self, name: &str, platform: Option<&Platform>, manifests: bool) -> Result<Inspect> {
-        let _ = (name, platform, manifests);
-        todo!()
-    }
-
-    /// `docker history`, newest first.
-    pub fn history(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<HistoryEntry>> {
-        let _ = (name, platform);
-        todo!()
-    }
-
-    /// `docker tag`.
-    pub fn tag(&self, name: &str, target: &Reference) -> Result<Vec<ImageEvent>> {
-        let _ = (name, target);
-        todo!()
-    }
-
-    /// `docker rmi`. `users` tells which containers use which image.
-    pub fn delete(&self, name: &str, options: DeleteOptions, users: &dyn Users) -> Result<Deleted> {
-        let _ = (name, options, users);
-        todo!()
-    }
-
-    /// `docker image prune`. Filters: dangling, until, label.
-    pub fn prune(&self, filters: &Filters, users: &dyn Users) -> Result<Pruned> {
-        let _ = (filters, users);
-        todo!()
-    }
-
-    /// `docker load`: a docker-archive or OCI archive, plain, gzip or zstd. Messages go to `progress` as they happen.
-    pub fn load(
-        &self,
-        archive: &mut (dyn Read + Send),
-        platform: Option<&Platform>,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Vec<ImageEvent>> {
-        let _ = (archive, platform, progress);
-        todo!()
-    }
-
-    /// `docker save` of one or many names.
-    pub fn save(
-        &self,
-        names: &[String],
-        platform: Option<&Platform>,
-        out: &mut (dyn Write + Send),
-    ) -> Result<Vec<ImageEvent>> {
-        let _ = (names, platform, out);
-        todo!()
-    }
-
-    /// `docker import`: one layer from a tarball, with configuration `changes` (Dockerfile instructions).
-    pub fn import(
-        &self,
-        archive: &mut (dyn Read + Send),
-        options: ImportOptions,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(Digest, Vec<ImageEvent>)> {
-        let _ = (archive, options, progress);
-        todo!()
+    /// Files without a record are of a load that was not acknowledged, or of a deletion that was.
+    fn recover(&self) -> Result<()> {
+        let state = self.state();
+        let mut missing: std::collections::HashSet<&Digest> = state.blobs.keys().collect();
+        for (digest, _) in self.content.list()? {
+            if !missing.remove(&digest) {
+                tracing::info!(%digest, "removing a blob of an interrupted operation");
+                self.content.delete(&digest)?;
+            }
+        }
+        for digest in missing {
+            tracing::error!(%digest, "a blob is missing from the disk; load its image again");
+        }
+        for chain in self.snapshots.layers()? {
+            if !state.layers.contains_key(&chain) {
+                tracing::info!(%chain, "removing a layer of an interrupted operation");
+                self.snapshots.remove_layer(&chain)?;
+            }
+        }
+        Ok(())
     }
 
     /// How many images there are (`info`), without touching the disk.
     pub fn count(&self) -> usize {
-        todo!()
+        let state = self.state();
+        let targets: std::collections::HashSet<&Digest> =
+            state.names.values().map(|name| &name.target.digest).collect();
+        targets.len()
     }
 
     /// Bytes that all image blobs and unpacked layers take (`system df`, `LayersSize`), without touching the disk.
     pub fn disk_usage(&self) -> Result<DiskUsage> {
-        todo!()
+        let state = self.state();
+        Ok(DiskUsage {
+            blobs: state.blobs.values().sum(),
+            layers: state.layers.values().map(|layer| layer.info.size).sum(),
+        })
     }
 }

@@ -24,6 +24,17 @@ pub fn sealed_copy(name: &str, from: &mut impl Read) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Limits how many heaps the allocator keeps; each holds free memory of its own.
+pub fn limit_heaps(count: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two integers and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, count);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = count;
+}
+
 /// Gives free heap memory back to the kernel.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]

@@ -1,7 +1,7 @@
 //! Tracked connections: listing them, and forgetting those that a changed rule made wrong.
 
 use crate::{
-    message::{AF_INET, AF_INET6, Attributes, Message},
+    message::{Attributes, Message},
     socket::{Result, Socket},
 };
 use rustix::io::Errno;
@@ -57,10 +57,9 @@ pub struct Connection {
 /// Forgets every connection that `wrong` picks, IPv4 and IPv6. Returns how many.
 pub fn forget(socket: &mut Socket, mut wrong: impl FnMut(&Connection) -> bool) -> Result<usize> {
     let mut chosen = Vec::new();
-    for family in [AF_INET, AF_INET6] {
-        let request = Message::new(GET, 0).fixed(&[family, 0, 0, 0]);
-        socket.dump(&request, |payload| chosen.extend(parse(payload).filter(|c| wrong(c))))?;
-    }
+    // No family is all of them: the kernel walks its whole table for each list, ten milliseconds of it.
+    let request = Message::new(GET, 0).fixed(&[0; FIXED]);
+    socket.dump(&request, |payload| chosen.extend(parse(payload).filter(|c| wrong(c))))?;
     let mut forgotten = 0;
     for connection in &chosen {
         match socket.request(delete(connection)) {

@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod conntrack;
+mod limits;
 pub mod link;
 pub mod message;
 pub mod nft;

@@ -21,6 +21,8 @@ const LINKINFO: u16 = 18;
 const AF_SPEC: u16 = 26;
 const GROUP: u16 = 27;
 const NET_NS_FD: u16 = 28;
+const NUM_TX_QUEUES: u16 = 31;
+const NUM_RX_QUEUES: u16 = 32;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const INFO_SLAVE_DATA: u16 = 5;
@@ -93,19 +95,24 @@ pub struct VethPair<'a> {
     pub peer_namespace: BorrowedFd<'a>,
 }
 
+/// One queue each way: by default there is one a processor, each with objects of its own, for a device that queues nothing
+/// (a third of the time it takes to make a pair, with two processors).
+fn one_queue(message: Message) -> Message {
+    message.u32(NUM_TX_QUEUES, 1).u32(NUM_RX_QUEUES, 1)
+}
+
 /// Makes a veth pair. The end here comes up at once, that in the container is set up there: asking for it here is
 /// refused (`ENOTCONN`).
 pub fn add_veth(pair: &VethPair<'_>) -> Message {
     let namespace = u32::try_from(pair.peer_namespace.as_raw_fd()).expect("a descriptor is not negative");
-    Message::new(NEWLINK, CREATE | EXCL | ECHO)
-        .fixed(&header(0, UP, UP))
+    one_queue(Message::new(NEWLINK, CREATE | EXCL | ECHO).fixed(&header(0, UP, UP)))
         .text(IFNAME, pair.name)
         .u32(MTU, pair.mtu)
         .u32(MASTER, pair.master)
         .nest(LINKINFO, |m| {
             m.text(INFO_KIND, "veth").nest(INFO_DATA, |m| {
                 m.nest(VETH_PEER, |m| {
-                    m.fixed(&header(0, 0, 0))
+                    one_queue(m.fixed(&header(0, 0, 0)))
                         .text(IFNAME, pair.peer_name)
                         .attr(ADDRESS, &pair.peer_mac)
                         .u32(MTU, pair.mtu)
@@ -165,6 +172,12 @@ pub fn no_link_local(index: u32) -> Message {
 /// Removes a link, and with one end of a veth pair the other.
 pub fn delete(index: u32) -> Message {
     Message::new(DELLINK, 0).fixed(&header(index, 0, 0))
+}
+
+/// Removes all links of a group in one go: each removal waits for a grace period (10 ms and more) with the kernel's
+/// link lock held, many together wait for the same one.
+pub fn delete_group(group: u32) -> Message {
+    Message::new(DELLINK, 0).fixed(&header(0, 0, 0)).u32(GROUP, group)
 }
 
 /// Makes a veth pair and returns the number of the end in the other namespace.

@@ -1,5 +1,6 @@
 //! A netlink socket: requests with acknowledgement, dumps, and atomic nf_tables batches.
 
+use crate::limits::{DUMP_ATTEMPTS, RECEIVE_BUFFER, SOCKET_BUFFER};
 use crate::message::{ACK, DUMP, FLAG_DUMP_INTERRUPTED, Message, Received, TYPE_DONE, TYPE_ERROR, messages};
 use rustix::{
     io::Errno,
@@ -9,13 +10,6 @@ use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
-
-/// Bytes of a datagram from the kernel we can take: dumps come in pieces of at most 32 KiB.
-const RECEIVE_BUFFER: usize = 64 * 1024;
-/// Socket buffers, so that a whole rule set goes in one send and its acknowledgements fit (the kernel doubles these).
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
-/// How often a dump is taken again when objects change under it.
-const DUMP_ATTEMPTS: usize = 16;
 
 /// Which part of the kernel a socket talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

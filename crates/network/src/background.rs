@@ -1,8 +1,9 @@
 //! The two threads of the background: one removes what released endpoints leave, one watches the firewall.
 
 use crate::{
-    Endpoint, foreign,
+    Endpoint, bridge, foreign, limits,
     networks::{Shared, lock},
+    sysctl,
 };
 use rorqual_error::{Context, Result};
 use rorqual_netlink::{Protocol, Socket, conntrack, link, socket};
@@ -11,97 +12,132 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    net::IpAddr,
+    collections::VecDeque,
     os::unix::net::UnixStream,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::Instant,
 };
 
-/// How long released endpoints gather. The kernel removes a link by itself with the namespace of its other end, in
-/// batches and off everybody's path (5 to 140 ms); what is there after this has a namespace that lives on.
-const GATHER: Duration = Duration::from_millis(300);
-/// How long changes of rule sets gather before ours is compared: others reload theirs in many transactions.
-const SETTLE_MS: i64 = 100;
 /// The multicast group of changed rule sets, `NFNLGRP_NFTABLES`, as a bit.
 const NFTABLES_GROUP: u32 = 1 << (7 - 1);
 
-/// Removes links and tracked connections of released endpoints.
+/// Removes links of released endpoints, and tracked flows that a change of rules made wrong.
 #[derive(Debug)]
 pub(crate) struct Reaper {
-    dead: Sender<Endpoint>,
+    jobs: Sender<Job>,
     thread: JoinHandle<()>,
 }
 
+#[derive(Debug)]
+enum Job {
+    /// Remove what is left of it, once there has been time for it to go by itself.
+    Bury(Endpoint),
+    /// Its UDP ports are open: flows to them that lead elsewhere must end.
+    Redirect(Endpoint),
+}
+
 impl Reaper {
-    pub(crate) fn start(shared: Arc<Shared>) -> Result<Self> {
-        let (dead, queue) = channel();
-        let work = move || reap_all(&shared, &queue);
+    pub(crate) fn start() -> Result<Self> {
+        let (jobs, queue) = channel();
+        let mut route = Socket::open(Protocol::Route).context("open a route netlink socket")?;
+        let mut netfilter = Socket::open(Protocol::Netfilter).context("open a netfilter netlink socket")?;
+        let work = move || reap_all(&queue, &mut route, &mut netfilter);
         let thread = thread::Builder::new().name("net-reaper".into()).spawn(work).context("start a thread")?;
-        Ok(Self { dead, thread })
+        Ok(Self { jobs, thread })
     }
 
     /// Takes over what is left of `endpoint`.
     pub(crate) fn bury(&self, endpoint: Endpoint) {
         // The thread ends after its sender only.
-        let _ = self.dead.send(endpoint);
+        let _ = self.jobs.send(Job::Bury(endpoint));
     }
 
-    /// Waits until all is removed.
+    /// Ends flows to the UDP ports of `endpoint` that do not lead there.
+    pub(crate) fn redirect(&self, endpoint: Endpoint) {
+        let _ = self.jobs.send(Job::Redirect(endpoint));
+    }
+
+    /// Waits until all is done.
     pub(crate) fn stop(self) {
-        drop(self.dead);
+        drop(self.jobs);
         let _ = self.thread.join();
     }
 }
 
-fn reap_all(shared: &Shared, queue: &Receiver<Endpoint>) {
-    while let Ok(first) = queue.recv() {
-        let mut batch = vec![first];
-        let ended = loop {
-            // A stop does not wait for the rest of the time.
-            match queue.recv_timeout(GATHER) {
-                Ok(next) => batch.push(next),
-                Err(RecvTimeoutError::Timeout) => break false,
-                Err(RecvTimeoutError::Disconnected) => break true,
-            }
-            if batch.len() >= 256 {
-                break false;
-            }
+fn reap_all(queue: &Receiver<Job>, route: &mut Socket, netfilter: &mut Socket) {
+    let mut dead: VecDeque<(Instant, Endpoint)> = VecDeque::new();
+    loop {
+        let next = match dead.front() {
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some((due, _)) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
-        if let Err(error) = reap(shared, &batch) {
-            tracing::warn!(%error, "links of stopped containers stay until the next start");
-        }
-        if ended {
-            return;
-        }
-    }
-}
-
-fn reap(shared: &Shared, batch: &[Endpoint]) -> socket::Result<()> {
-    {
-        let state = lock(&shared.state);
-        let mut route = lock(&shared.route);
-        for endpoint in batch.iter().filter(|endpoint| !state.has_link(&endpoint.host_link)) {
-            if let Some(link) = link::by_name(&mut route, &endpoint.host_link)? {
-                match route.request(link::delete(link.index)) {
-                    Err(failure) if failure.errno != Errno::NODEV => return Err(failure),
-                    _ => {}
+        match next {
+            Ok(Job::Bury(endpoint)) => dead.push_back((Instant::now() + limits::LINGER, endpoint)),
+            Ok(Job::Redirect(endpoint)) => {
+                report(redirect(netfilter, &endpoint), "old UDP flows may miss a published port");
+            }
+            Err(end) => {
+                // A stop does not wait for the rest of the time.
+                let ended = end == RecvTimeoutError::Disconnected;
+                let now = Instant::now();
+                let count = dead.iter().take_while(|(due, _)| ended || *due <= now).count();
+                let batch: Vec<Endpoint> = dead.drain(..count).map(|(_, endpoint)| endpoint).collect();
+                report(bury(route, netfilter, &batch), "links of stopped containers stay until the next start");
+                if ended {
+                    return;
                 }
             }
         }
     }
-    let gone: Vec<IpAddr> = {
-        let state = lock(&shared.state);
-        let v4 = batch.iter().filter_map(|endpoint| endpoint.ipv4).map(|net| IpAddr::V4(net.addr()));
-        let v6 = batch.iter().filter_map(|endpoint| endpoint.ipv6).map(|net| IpAddr::V6(net.addr()));
-        v4.chain(v6).filter(|ip| !state.has(*ip)).collect()
+}
+
+fn report(outcome: socket::Result<()>, consequence: &str) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, consequence, "cleaning up behind the network failed");
+    }
+}
+
+/// Removes links whose namespace lives on, and flows to what was published.
+fn bury(route: &mut Socket, netfilter: &mut Socket, dead: &[Endpoint]) -> socket::Result<()> {
+    let mut links = Vec::new();
+    for endpoint in dead {
+        // The name is of this endpoint alone, for ever.
+        links.extend(link::by_name(route, &endpoint.host_link)?.map(|link| link.index));
+    }
+    bridge::delete_links(route, &links)?;
+    // Only UDP needs it: an end of a TCP connection that is gone is noticed, and addresses are not given again soon.
+    let publishers: Vec<&Endpoint> = dead.iter().filter(|endpoint| endpoint.has_udp_ports()).collect();
+    if publishers.is_empty() || !sysctl::tracks_connections() {
+        return Ok(());
+    }
+    let stale = |flow: &conntrack::Connection| {
+        is_udp(flow) && publishers.iter().any(|endpoint| endpoint.has_ip(flow.reply.source))
     };
-    let mut socket = Socket::open(Protocol::Netfilter)?;
-    let stale = |c: &conntrack::Connection| gone.contains(&c.original.source) || gone.contains(&c.reply.source);
-    conntrack::forget(&mut socket, stale).map(drop)
+    conntrack::forget(netfilter, stale).map(drop)
+}
+
+/// Ends UDP flows to a published host port that do not lead to this endpoint.
+fn redirect(netfilter: &mut Socket, endpoint: &Endpoint) -> socket::Result<()> {
+    if !sysctl::tracks_connections() {
+        return Ok(());
+    }
+    let stale = |flow: &conntrack::Connection| {
+        let published = endpoint.ports.iter().any(|port| {
+            port.protocol.number() == flow.original.protocol
+                && port.host_port == flow.original.destination_port
+                && (port.host_ip.is_unspecified() || port.host_ip == flow.original.destination)
+        });
+        is_udp(flow) && published && !endpoint.has_ip(flow.reply.source)
+    };
+    conntrack::forget(netfilter, stale).map(drop)
+}
+
+fn is_udp(flow: &conntrack::Connection) -> bool {
+    flow.original.protocol == crate::Protocol::Udp.number()
 }
 
 /// Watches for changes of rule sets by others, and puts ours right.
@@ -132,7 +168,7 @@ impl Monitor {
 
 /// Until `stopped` hangs up.
 fn watch(shared: &Shared, events: &mut Socket, stopped: &UnixStream) -> socket::Result<()> {
-    let settle = Timespec { tv_sec: 0, tv_nsec: SETTLE_MS * 1_000_000 };
+    let settle = Timespec { tv_sec: 0, tv_nsec: limits::SETTLE_MS * 1_000_000 };
     // What changed before we watched.
     let mut changed = true;
     loop {

@@ -7,8 +7,9 @@ use rorqual_netlink::{
     Socket, address,
     address::Address,
     link::{self, Link},
-    route,
+    route, socket,
 };
+use rustix::io::Errno;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The group our bridges are in, by which we know that one is ours to remove: "RQ" and a version.
@@ -19,6 +20,37 @@ pub(crate) const GROUP: u32 = 0x5251_0001;
 pub(crate) struct Addresses {
     pub(crate) v4: Ipv4Net,
     pub(crate) v6: Option<Ipv6Net>,
+}
+
+/// The group links are put into to be removed together.
+const DEAD_GROUP: u32 = 0x5251_00ff;
+
+/// Removes links. Those that vanish meanwhile are fine.
+pub(crate) fn delete_links(socket: &mut Socket, indices: &[u32]) -> socket::Result<()> {
+    let tolerate = |outcome: socket::Result<()>| match outcome {
+        Err(failure) if failure.errno == Errno::NODEV => Ok(()),
+        other => other,
+    };
+    match indices {
+        [] => Ok(()),
+        [one] => tolerate(socket.request(link::delete(*one))),
+        several => {
+            for index in several {
+                tolerate(socket.request(link::set_group(*index, DEAD_GROUP)))?;
+            }
+            tolerate(socket.request(link::delete_group(DEAD_GROUP)))
+        }
+    }
+}
+
+/// A link's name as the kernel takes it.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let good = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%' | b'"');
+    if name.is_empty() || name.len() > 15 || matches!(name, "." | "..") || !name.bytes().all(good) {
+        let shown: String = name.chars().take(64).collect();
+        return Err(Error::invalid(format!("\"{shown}\" cannot be the name of a bridge: 1 to 15 plain characters")));
+    }
+    Ok(())
 }
 
 /// Chooses the bridge's addresses: as told, as an existing bridge of the operator has them, as before, or free ones.

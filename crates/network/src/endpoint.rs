@@ -1,10 +1,10 @@
 //! A container's place on a network.
 
-use crate::{MacAddress, PortRequest, PublishedPort};
+use crate::{MacAddress, PortRequest, Protocol, PublishedPort};
 use ipnet::{Ipv4Net, Ipv6Net};
 use rorqual_types::ContainerId;
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a container asks of the default bridge.
 #[derive(Clone, Debug)]
@@ -48,4 +48,17 @@ pub struct Endpoint {
     pub mtu: u32,
     /// The published ports with the host ports that were chosen.
     pub ports: Vec<PublishedPort>,
+}
+
+impl Endpoint {
+    /// Whether it publishes ports of UDP, whose flows outlive a change of rules.
+    pub(crate) fn has_udp_ports(&self) -> bool {
+        self.ports.iter().any(|port| port.protocol == Protocol::Udp)
+    }
+
+    /// Whether it has this address.
+    pub(crate) fn has_ip(&self, ip: IpAddr) -> bool {
+        self.ipv4.is_some_and(|net| IpAddr::V4(net.addr()) == ip)
+            || self.ipv6.is_some_and(|net| IpAddr::V6(net.addr()) == ip)
+    }
 }

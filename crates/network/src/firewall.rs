@@ -14,7 +14,7 @@ use rorqual_netlink::{
     socket,
 };
 use rustix::io::Errno;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// `NF_CT_STATE_ESTABLISHED | NF_CT_STATE_RELATED`.
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
@@ -231,6 +231,12 @@ fn rules(plan: &Plan) -> Vec<(&'static str, Vec<E>)> {
         add("raw", rule().entering(bridge, true).loopback(Field::Ipv4Destination).then(Verdict::Drop));
         // What is published on loopback is for this host: its clients come by `output`, never by a wire.
         add("prerouting", rule().loopback(Field::Ipv4Destination).then(Verdict::Return));
+    }
+    if plan.subnet_v6.is_some() {
+        // The kernel lets nothing from ::1 leave by another link, so translating it would only make clients wait:
+        // untranslated they are refused at once, and try 127.0.0.1.
+        let own = Ipv6Addr::LOCALHOST.octets().to_vec();
+        add("output", rule().network(NFPROTO_IPV6).load_is(Field::Ipv6Destination, own, true).then(Verdict::Return));
     }
     add("prerouting", rule().for_this_host().then(Verdict::Jump("publish".into())));
     add("output", rule().for_this_host().then(Verdict::Jump("publish".into())));

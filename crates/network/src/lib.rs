@@ -27,6 +27,7 @@ pub mod files;
 mod firewall;
 mod foreign;
 mod info;
+mod limits;
 mod mac;
 mod mode;
 mod networks;

@@ -12,9 +12,9 @@ use crate::{
     subnet, sysctl,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rorqual_error::{Context, Error, Result};
+use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_metadata::{Store, failpoint};
-use rorqual_netlink::{Message, Protocol as NetlinkProtocol, Socket, address, conntrack, link, message::ACK, route};
+use rorqual_netlink::{Message, Protocol as NetlinkProtocol, Socket, address, link, message::ACK, route};
 use rorqual_types::ContainerId;
 use rustix::io::Errno;
 use std::{
@@ -71,19 +71,6 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Whether a container has this address.
-    pub(crate) fn has(&self, ip: IpAddr) -> bool {
-        let mut all = self.endpoints.values();
-        all.any(|e| {
-            e.ipv4.is_some_and(|n| IpAddr::V4(n.addr()) == ip) || e.ipv6.is_some_and(|n| IpAddr::V6(n.addr()) == ip)
-        })
-    }
-
-    /// Whether a container's link has this name.
-    pub(crate) fn has_link(&self, name: &str) -> bool {
-        self.endpoints.values().any(|endpoint| endpoint.host_link == name)
-    }
-
     fn forget(&mut self, container: &ContainerId) -> Option<Endpoint> {
         let endpoint = self.endpoints.remove(container)?;
         self.give_back(&endpoint);
@@ -113,6 +100,7 @@ impl Networks {
     /// # Errors
     /// The bridge cannot be made: its name is taken by another kind of link, no subnet is free, the kernel refuses.
     pub fn open(config: Config, store: &Store) -> Result<Self> {
+        bridge::check_name(&config.bridge)?;
         let store_records = Records::new(store);
         let mut records = BTreeMap::new();
         for name in ["bridge", "host", "none"] {
@@ -124,13 +112,15 @@ impl Networks {
         let (bridge, plan) = if enabled {
             let addresses = bridge::choose_addresses(&mut route, &config, &mut record)?;
             if config.ip_forward && sysctl::enable_forwarding(addresses.v6.is_some())? {
-                record.opened_forwarding = true;
+                record.opened_forwarding = Some(sysctl::boot_id());
             }
             if record != records["bridge"] {
                 store_records.put("bridge", &record)?;
             }
             let link = bridge::ensure(&mut route, &config, &addresses)?;
-            let closed = record.opened_forwarding && !config.ip_forward_no_drop;
+            // Since another boot, somebody else has turned it on.
+            let opened = record.opened_forwarding.as_ref().is_some_and(|boot| *boot == sysctl::boot_id());
+            let closed = opened && !config.ip_forward_no_drop;
             let plan = Plan::new(&config, Some(addresses.v4), addresses.v6, closed);
             (Some(Bridge { index: link.index, addresses, ours: link.group == bridge::GROUP }), plan)
         } else {
@@ -141,7 +131,7 @@ impl Networks {
         if let Some(bridge) = &bridge {
             // Rules first: a link must not come up before what closes it is there.
             firewall.adopt_elements().context("read the firewall's maps")?;
-            firewall.render().context("write the firewall's table")?;
+            firewall.render().map_err(|failure| refused(&config.bridge, failure))?;
             if config.firewall_v4 || config.firewall_v6 {
                 foreign::ensure(&mut firewall.socket, &config.bridge)
                     .context("open the FORWARD chain for the bridge")?;
@@ -154,7 +144,7 @@ impl Networks {
             firewall: Mutex::new(firewall),
             bridge: config.bridge.clone(),
         });
-        let reaper = Reaper::start(shared.clone())?;
+        let reaper = Reaper::start()?;
         let monitor = Monitor::start(shared.clone(), enabled)?;
         Ok(Self { shared, config, records, bridge, threads: Mutex::new(Some((reaper, monitor))) })
     }
@@ -187,7 +177,7 @@ impl Networks {
         let mut route = lock(&self.shared.route);
         let links = link::list(&mut route).context("list links")?;
         let is_live = |name: &str| live.iter().any(|endpoint| endpoint.host_link == name);
-        let mut requests = Vec::new();
+        let (mut requests, mut stale) = (Vec::new(), Vec::new());
         for link in links.iter().filter(|link| link.kind.as_deref() == Some("veth")) {
             if is_live(&link.name) {
                 if link.master != Some(bridge.index) {
@@ -197,12 +187,13 @@ impl Networks {
                     requests.push(link::set_up(link.index, ""));
                 }
             } else if link.master == Some(bridge.index) && link.name.starts_with(HOST_LINK_PREFIX) {
-                requests.push(link::delete(link.index));
+                stale.push(link.index);
             }
         }
         if !requests.is_empty() {
             route.all(requests).context("put links right")?;
         }
+        bridge::delete_links(&mut route, &stale).context("remove links of nobody")?;
         let has = |endpoint: &&Endpoint| !links.iter().any(|link| link.name == endpoint.host_link);
         Ok(live.iter().filter(has).map(|endpoint| endpoint.container.clone()).collect())
     }
@@ -256,7 +247,7 @@ impl Networks {
                 state.give_back(&endpoint);
                 let what = "driver failed programming external connectivity on endpoint";
                 // The client gave a good request; what is in its way may go: dockerd answers with an internal error.
-                let error = error.with_kind(rorqual_error::Kind::Internal);
+                let error = if error.kind() == Kind::Conflict { error.with_kind(Kind::Internal) } else { error };
                 return Err(error).with_context(|| format!("{what} {} ({})", request.name, endpoint.id));
             }
         }
@@ -318,10 +309,11 @@ impl Networks {
         firewall.add(placed).context("publish ports")?;
         drop(firewall);
         failpoint!("net.published")?;
-        // Datagrams that came before the rule made connections that would go on past it.
-        let datagrams = endpoint.ports.iter().any(|port| port.protocol == crate::Protocol::Udp);
-        if datagrams && let Err(error) = forget_stale_datagrams(endpoint) {
-            tracing::warn!(container = %endpoint.container, %error, "old UDP flows may miss a published port");
+        // Datagrams that came before the rule made flows that would go on past it.
+        if endpoint.has_udp_ports()
+            && let Some((reaper, _)) = &*lock(&self.threads)
+        {
+            reaper.redirect(endpoint.clone());
         }
         Ok(())
     }
@@ -468,6 +460,15 @@ impl Networks {
     }
 }
 
+/// Why the first write of the table failed.
+fn refused(bridge: &str, failure: rorqual_netlink::Failure) -> Error {
+    if failure.errno == Errno::PERM && rustix::process::geteuid().is_root() {
+        let text = format!("bridge {bridge} belongs to another daemon that runs; choose another name with --bridge");
+        return Error::conflict(text).caused_by(failure);
+    }
+    Error::internal("write the firewall's table").caused_by(failure)
+}
+
 /// No leases yet: the bridge's own addresses are taken.
 fn new_state(config: &Config, bridge: Option<&Bridge>) -> State {
     let nothing = Pool::new(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into());
@@ -489,22 +490,6 @@ fn new_state(config: &Config, bridge: Option<&Bridge>) -> State {
         });
     }
     State { endpoints: BTreeMap::new(), v4, v6, ports: PortTable::new() }
-}
-
-/// Forgets UDP flows to a published host port that do not lead to this endpoint.
-fn forget_stale_datagrams(endpoint: &Endpoint) -> rorqual_netlink::socket::Result<()> {
-    let mut socket = Socket::open(NetlinkProtocol::Netfilter)?;
-    let own = [endpoint.ipv4.map(|n| IpAddr::V4(n.addr())), endpoint.ipv6.map(|n| IpAddr::V6(n.addr()))];
-    let stale = |connection: &conntrack::Connection| {
-        let original = &connection.original;
-        let published = endpoint.ports.iter().any(|port| {
-            port.protocol.number() == original.protocol
-                && port.host_port == original.destination_port
-                && (port.host_ip.is_unspecified() || port.host_ip == original.destination)
-        });
-        original.protocol == crate::Protocol::Udp.number() && published && !own.contains(&Some(connection.reply.source))
-    };
-    conntrack::forget(&mut socket, stale).map(drop)
 }
 
 /// The requests that bring up loopback, all that `--network none` needs.

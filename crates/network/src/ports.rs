@@ -3,7 +3,7 @@
 //! The socket is bound and never listens. It tells us at once when a program of the host has the port, tells that program
 //! when we have it, and moves no traffic: that is what the firewall's maps do, with or without a daemon.
 
-use crate::{PortRequest, Protocol, PublishedPort};
+use crate::{PortRequest, Protocol, PublishedPort, limits};
 use rorqual_error::{Error, Result};
 use rorqual_types::ContainerId;
 use rustix::{
@@ -16,9 +16,6 @@ use std::{
     ops::RangeInclusive,
     os::fd::OwnedFd,
 };
-
-/// The kernel's default of `net.ipv4.ip_local_port_range`, used where it cannot be read.
-const DEFAULT_EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
 #[derive(Debug)]
 struct Held {
@@ -54,7 +51,11 @@ impl Target<'_> {
 
 impl PortTable {
     pub(crate) fn new() -> Self {
-        Self { held: BTreeMap::new(), next: HashMap::new(), ephemeral: read_ephemeral().unwrap_or(DEFAULT_EPHEMERAL) }
+        Self {
+            held: BTreeMap::new(),
+            next: HashMap::new(),
+            ephemeral: read_ephemeral().unwrap_or(limits::DEFAULT_EPHEMERAL),
+        }
     }
 
     /// Chooses and holds host ports for all of `requests`, or none of them.
@@ -77,6 +78,10 @@ impl PortTable {
     }
 
     fn take_one(&mut self, target: &Target<'_>, request: &PortRequest) -> Result<Vec<PublishedPort>> {
+        if request.host_ip == Some(Ipv6Addr::LOCALHOST.into()) {
+            let text = "not supported yet: publishing a port on ::1 (its packets cannot be forwarded); use 127.0.0.1";
+            return Err(Error::not_implemented(text));
+        }
         let named = request.host_ip.map(|ip| vec![ip]);
         let wanted = named.unwrap_or_else(|| target.default_ips.to_vec());
         // A container without an address of the family cannot be reached by it.
@@ -123,8 +128,9 @@ impl PortTable {
         let key = (request.protocol, port);
         for ip in ips {
             if let Some(other) = self.held.get(&key).and_then(|held| held.iter().find(|h| clash(h.ip, *ip))) {
-                let address = SocketAddr::new(other.ip, port);
-                return Err(Error::conflict(format!("Bind for {address} failed: port is already allocated")));
+                // As dockerd writes it: an IPv6 address without brackets.
+                let text = format!("Bind for {}:{port} failed: port is already allocated", other.ip);
+                return Err(Error::conflict(text));
             }
         }
         let mut sockets = Vec::new();

@@ -18,9 +18,9 @@ pub(crate) struct Record {
     /// The unique local prefix of this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subnet_v6: Option<Ipv6Net>,
-    /// We turned the host's forwarding on, for this bridge.
-    #[serde(default)]
-    pub(crate) opened_forwarding: bool,
+    /// The boot in which we turned the host's forwarding on, for this bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) opened_forwarding: Option<String>,
 }
 
 /// The records of all networks.
@@ -44,7 +44,7 @@ impl Records {
             created: Timestamp::now(),
             subnet_v4: None,
             subnet_v6: None,
-            opened_forwarding: false,
+            opened_forwarding: None,
         };
         self.put(name, &record)?;
         Ok(record)

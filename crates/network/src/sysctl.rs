@@ -27,6 +27,16 @@ pub(crate) fn bridges_are_filtered() -> bool {
     read("bridge/bridge-nf-call-iptables").as_deref() == Some("1")
 }
 
+/// Which boot of the machine this is.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Whether any connection is tracked here: asking for all of them costs the kernel a walk through its whole table.
+pub(crate) fn tracks_connections() -> bool {
+    read("netfilter/nf_conntrack_count").as_deref() != Some("0")
+}
+
 /// Turns forwarding on. Returns whether it was off: then we opened this host as a router.
 pub(crate) fn enable_forwarding(ipv6: bool) -> Result<bool> {
     let mut opened = false;

@@ -6,9 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod compile;
+mod copy_up;
+mod failure;
+mod hooks;
 pub mod limits;
 pub mod plan;
 pub mod protocol;
+pub mod shim;
 pub mod spawn;
+pub mod start;
+mod terminal;
 
-pub use compile::{ExecOptions, compile, compile_exec};
+pub use compile::{ExecOptions, compile, compile_exec, compile_process};

@@ -174,8 +174,6 @@ pub struct Namespaces {
     pub uts: Namespace,
     /// Root of cgroups.
     pub cgroup: Namespace,
-    /// Clocks.
-    pub time: Namespace,
 }
 
 /// Attributes of one mount (`mount_setattr(2)`).
@@ -443,8 +441,6 @@ pub struct Plan {
     pub hostname: String,
     /// NIS domain; empty leaves it.
     pub domainname: String,
-    /// Clock offsets: lines for `timens_offsets`.
-    pub time_offsets: String,
     /// The first process.
     pub process: ProcessPlan,
     /// Whether the shim's own minimal init is process 1.

@@ -70,7 +70,8 @@ pub enum Request {
     Pids,
     /// The daemon has recorded the exit: the shim removes what is its own in the directory and ends.
     Forget,
-    /// Becomes a byte stream of a process. Answered by [`Event::Ok`] or [`Event::Error`].
+    /// Becomes a byte stream of a process. One sent (on a connection of its own) before [`Request::Go`] misses nothing of the
+    /// output, and is answered after the start. Answered by [`Event::Ok`] or [`Event::Error`].
     Attach {
         /// An exec, or the container's first process.
         exec: Option<String>,

@@ -3,7 +3,10 @@
 //! Both trees are walked by descriptors: the image's is entered as its own root, names are looked up one at a time, and no
 //! link is followed on either side. Nothing of the image is parsed or run.
 
-use crate::tree::{MAX_DEPTH, is_empty};
+use crate::{
+    limits::{COPY_CHUNK, MAX_DEPTH},
+    tree::is_empty,
+};
 use rorqual_error::{Context, Error, Result};
 use rustix::{
     fs::{
@@ -24,8 +27,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes asked of one `copy_file_range`.
-const CHUNK: usize = 1 << 30;
 /// Extended attributes of overlay file systems: they describe layers, not files.
 const OVERLAY_ATTRIBUTES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
@@ -40,7 +41,7 @@ pub(crate) fn open_source(lowers: &[PathBuf], path: &Path) -> Result<Option<Owne
     match openat2(&root, inside, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::NOTDIR) => Err(Error::invalid(format!("source {} is not directory", path.display()))),
+        Err(Errno::NOTDIR) => Err(Error::internal(format!("source {} is not directory", path.display()))),
         Err(errno) => Err(errno).with_context(|| format!("open {} in the image", path.display())),
     }
 }
@@ -165,7 +166,7 @@ fn file(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> Result<()> {
 
 fn contents(from: &OwnedFd, to: &OwnedFd) -> std::io::Result<()> {
     loop {
-        match copy_file_range(from, None, to, None, CHUNK) {
+        match copy_file_range(from, None, to, None, COPY_CHUNK) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             // Between these file systems it must go through us; what was copied so far is kept by both offsets.

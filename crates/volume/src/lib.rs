@@ -8,6 +8,7 @@
 
 mod copy;
 mod filter;
+mod limits;
 mod options;
 mod tree;
 mod volume;

@@ -1,13 +1,11 @@
 //! How much a directory holds.
 
+use crate::limits::MAX_DEPTH;
 use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat},
     io::Result,
 };
 use std::{collections::HashSet, os::fd::OwnedFd, path::Path};
-
-/// Directories below directories that are followed: a container may have made any number.
-pub(crate) const MAX_DEPTH: usize = 512;
 
 /// Opens a directory, not through a link.
 pub(crate) fn open_dir(path: &Path) -> Result<OwnedFd> {

@@ -1,6 +1,7 @@
 //! Tables, chains, rules, sets and their elements, as requests.
 
 use super::{Expression, Family, message};
+use crate::limits::ELEMENTS_PER_MESSAGE;
 use crate::message::{ACK, APPEND, CREATE, Message};
 
 const NEWTABLE: u16 = 0;
@@ -15,8 +16,6 @@ const DELSETELEM: u16 = 14;
 const LIST_ELEM: u16 = 1;
 /// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST`.
 const OWNER_PERSIST: u32 = 2 | 4;
-/// Elements in one message: its list is one attribute, which ends at 64 KiB.
-const ELEMENTS_PER_MESSAGE: usize = 400;
 
 /// Names a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

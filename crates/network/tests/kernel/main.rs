@@ -5,4 +5,5 @@
 
 mod ports;
 mod recovery;
+mod rules;
 mod world;

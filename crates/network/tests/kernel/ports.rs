@@ -23,6 +23,8 @@ fn a_published_port_is_reached_from_everywhere() {
     assert_eq!(machine.host.get("127.9.9.9:8080"), Ok("web ::ffff:172.17.0.1".into()));
     assert_eq!(machine.host.get("172.17.0.1:8080"), Ok("web ::ffff:172.17.0.1".into()));
     assert_eq!(machine.host.get("[2001:db8::1]:8080").unwrap().split(' ').next(), Some("web"));
+    // The one address that is not: it is refused at once, so that clients of `localhost` go on to 127.0.0.1.
+    assert_eq!(machine.host.get("[::1]:8080"), Err(std::io::ErrorKind::ConnectionRefused));
     // A neighbour, directly and by the host; itself, by the host.
     let neighbour = client.endpoint.ipv4.unwrap().addr();
     assert_eq!(client.namespace.get(&format!("{own}:80")), Ok(format!("web ::ffff:{neighbour}")));
@@ -136,6 +138,7 @@ fn conflicts_are_told_in_dockers_words() {
     assert!(busy.contains("): failed to bind host port for 0.0.0.0:8090:172.17.0."), "{busy}");
     assert!(busy.ends_with(":80/tcp: address already in use"), "{busy}");
     drop(listener);
+    assert!(error(&[("80/tcp", "::1", "8090")]).contains("not supported yet: publishing a port on ::1"));
     let absent = error(&[("80/tcp", "203.0.113.9", "8090")]);
     assert!(absent.ends_with(":80/tcp: cannot assign requested address"), "{absent}");
     // Nothing of the failures is left: the next container has the next address and both ports.

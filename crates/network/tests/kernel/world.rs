@@ -160,11 +160,15 @@ impl Machine {
         self.host.run(|| Networks::open(config, &self.store)).unwrap()
     }
 
-    /// A store of another daemon on this machine.
+    /// The networks of another daemon on this machine, with a store of its own.
     pub fn open_other(&self, config: Config) -> (Networks, tempfile::TempDir) {
+        self.try_open_other(config).unwrap()
+    }
+
+    pub fn try_open_other(&self, config: Config) -> rorqual_error::Result<(Networks, tempfile::TempDir)> {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        (self.host.run(|| Networks::open(config, &store)).unwrap(), directory)
+        Ok((self.host.run(|| Networks::open(config, &store))?, directory))
     }
 
     /// Starts a container with these published ports: `(key, host address, host port)`.

@@ -409,11 +409,15 @@ impl<'a> Tree<'a> {
     pub(super) fn finish(&mut self) -> Result<()> {
         self.open.clear();
         self.last = None;
+        let root = rustix::fs::fstat(&self.root.fd).context("look at the layer's root")?;
+        self.bytes += root.st_blocks as u64 * 512;
         for (path, times) in &self.times {
             let directory = open_directory(&self.root.fd, path).context("open a directory")?;
             times.set(&directory).context("set times")?;
-            let stat = rustix::fs::fstat(&directory).context("look at a directory")?;
-            self.bytes += stat.st_blocks as u64 * 512;
+            if !path.is_empty() {
+                let stat = rustix::fs::fstat(&directory).context("look at a directory")?;
+                self.bytes += stat.st_blocks as u64 * 512;
+            }
         }
         Ok(())
     }

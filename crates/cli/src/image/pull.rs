@@ -1,0 +1,102 @@
+//! `pull`, and the pull that `run` and `create` do.
+
+use crate::{
+    args::{Args, Command, Flag, Matches},
+    cli::Cli,
+    config::Config,
+    failure::{Failure, Result},
+    print::show_progress,
+    system::login::server_key,
+    value::Value,
+};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
+};
+use rorqual_types::Reference;
+
+/// `rorqual pull`.
+pub const COMMAND: Command = Command {
+    path: "image pull",
+    aliases: &["pull"],
+    operands: "NAME[:TAG|@DIGEST]",
+    about: "Download an image from a registry",
+    args: Args::Exactly(1),
+    flags: &[
+        Flag::switch("all-tags", "Download every tag of the repository").short('a'),
+        Flag::switch("disable-content-trust", "Accept unsigned images").default("true"),
+        Flag::string("platform", "Platform of the image, where it has several"),
+        Flag::switch("quiet", "Do not print the progress").short('q'),
+    ],
+    flags_first: false,
+    run: |cli, matches| Box::pin(run(cli, matches)),
+};
+
+/// Where the progress of a pull goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// To the user.
+    Shown,
+    /// Nowhere; only an error is told.
+    Quiet,
+}
+
+impl Output {
+    /// As `--quiet` says.
+    pub(crate) fn of(quiet: bool) -> Self {
+        if quiet { Self::Quiet } else { Self::Shown }
+    }
+}
+
+async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
+    let reference = matches.arg(0).parse::<Reference>().map_err(|error| Failure::message(error.to_string()))?;
+    let (all, quiet) = (matches.on("all-tags"), matches.on("quiet"));
+    let bare = reference.tag().is_none() && reference.digest().is_none();
+    if all && !bare {
+        return Err(Failure::message("tag can't be used with --all-tags/-a"));
+    }
+    let reference = if all { reference } else { reference.or_latest() };
+    if bare && !all && !quiet {
+        cli.line(format!("Using default tag: {}", reference.tag().unwrap_or("latest")))?;
+    }
+    let platform = Some(matches.text("platform")).filter(|text| !text.is_empty());
+    pull(cli, &reference, platform, Output::of(quiet)).await?;
+    if !all {
+        cli.line(reference.to_string())?;
+    }
+    Ok(0)
+}
+
+/// Asks the daemon to fetch `reference`; without tag and digest every tag of its repository.
+pub(crate) async fn pull(cli: &mut Cli, reference: &Reference, platform: Option<&str>, output: Output) -> Result<()> {
+    let client = cli.client()?;
+    let digest = reference.digest().map(ToString::to_string);
+    let request = client
+        .post("/images/create")
+        .query("fromImage", reference.name())
+        .query_some("platform", platform.map(str::to_lowercase))
+        .query_some("tag", digest.as_deref().or(reference.tag()))
+        .header("x-registry-auth", registry_auth(&cli.config, reference));
+    let mut lines = request.send().await?.lines();
+    show_progress(&mut lines, output == Output::Quiet).await
+}
+
+/// The credentials of the reference's registry, as the daemon takes them; `e30=`, an empty object, where there are none.
+fn registry_auth(config: &Config, reference: &Reference) -> String {
+    let found = credentials(config, reference.domain());
+    BASE64_URL_SAFE.encode(found.map_or_else(|| "{}".to_owned(), |auth| auth.json()))
+}
+
+fn credentials(config: &Config, domain: &str) -> Option<Value> {
+    let key = server_key(domain);
+    let entry = config.get("auths")?.get(&key)?.clone();
+    let decoded = BASE64_STANDARD.decode(entry.text("auth")).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (user, password) = text.split_once(':')?;
+    let mut fields = vec![("username", Value::from(user)), ("password", password.into())];
+    if !entry.text("identitytoken").is_empty() {
+        fields = vec![("username", Value::from(user)), ("identitytoken", entry.text("identitytoken").into())];
+    }
+    fields.push(("serveraddress", key.into()));
+    Some(Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+}

@@ -1,0 +1,18 @@
+//! Limits of the command line.
+
+/// Bytes of standard input read and sent at a time.
+pub(crate) const STDIN_CHUNK_BYTES: usize = 32 << 10;
+/// Chunks of standard input that wait for the daemon; reading stops until one is sent.
+pub(crate) const STDIN_QUEUE: usize = 4;
+/// The width help is wrapped to where no terminal says another.
+pub(crate) const HELP_WIDTH: usize = 80;
+/// How often the size of a terminal is sent again while a program is not ready to take it.
+pub(crate) const RESIZE_TRIES: u32 = 10;
+/// The wait before the first of those tries; each next one waits longer by as much.
+pub(crate) const RESIZE_WAIT_MS: u64 = 10;
+/// Longest line of an environment or label file.
+pub(crate) const FILE_LINE_MAX: usize = 64 << 10;
+/// Most columns of a command in `ps` without `--no-trunc`.
+pub(crate) const COMMAND_COLUMNS: usize = 20;
+/// Significant digits of the sizes in lists.
+pub(crate) const SIZE_DIGITS: usize = 3;

@@ -1,0 +1,118 @@
+//! `login`: the daemon checks the credentials, `config.json` keeps them.
+
+use crate::{
+    args::{Args, Command, Flag, Matches},
+    attach::tty,
+    cli::Cli,
+    failure::{Failure, Result},
+    opts::object,
+    value::Value,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use std::io::Read;
+
+/// `rorqual login`.
+pub const COMMAND: Command = Command {
+    path: "login",
+    aliases: &[],
+    operands: "[SERVER]",
+    about: "Authenticate to a registry",
+    args: Args::Between(0, 1),
+    flags: &[
+        Flag::string("password", "Password or access token").short('p'),
+        Flag::switch("password-stdin", "Read the password from standard input"),
+        Flag::string("username", "User name").short('u'),
+    ],
+    flags_first: false,
+    run: |cli, matches| Box::pin(run(cli, matches)),
+};
+
+/// The name under which the credentials of Docker Hub are kept.
+pub(crate) const HUB: &str = "https://index.docker.io/v1/";
+
+/// The key of a registry in `auths`.
+pub(crate) fn server_key(server: &str) -> String {
+    match server {
+        "" | "docker.io" | "index.docker.io" | "registry-1.docker.io" => HUB.to_owned(),
+        server => {
+            let bare = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or(server);
+            if server == HUB { HUB.to_owned() } else { bare.split('/').next().unwrap_or(bare).to_owned() }
+        }
+    }
+}
+
+async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
+    let server = server_key(matches.arg(0));
+    let (user, password) = credentials(matches)?;
+    let client = cli.client()?;
+    let body = object([
+        ("username", user.as_str().into()),
+        ("password", password.as_str().into()),
+        ("serveraddress", server.as_str().into()),
+    ]);
+    let answer: Value = client.post("/auth").json(&body).send().await?.json().await?;
+    let token = answer.text("IdentityToken").to_owned();
+    let entry = match token.is_empty() {
+        true => object([("auth", BASE64_STANDARD.encode(format!("{user}:{password}")).into())]),
+        false => object([("auth", BASE64_STANDARD.encode(format!("{user}:")).into()), ("identitytoken", token.into())]),
+    };
+    let mut auths = cli.config.get("auths").map_or(&[][..], Value::entries).to_vec();
+    auths.retain(|(name, _)| *name != server);
+    auths.push((server, entry));
+    cli.config.store("auths", Some(Value::Map(auths)))?;
+    let file = cli.config.directory().join("config.json");
+    eprintln!("WARNING! Your credentials are stored unencrypted in '{}'.", file.display());
+    let status = answer.text("Status");
+    if !status.is_empty() {
+        cli.line(status)?;
+    }
+    Ok(0)
+}
+
+fn credentials(matches: &Matches) -> Result<(String, String)> {
+    let user = matches.text("username").to_owned();
+    if matches.on("password-stdin") {
+        if matches.given("password") {
+            return Err(Failure::message("--password and --password-stdin are mutually exclusive"));
+        }
+        if user.is_empty() {
+            return Err(Failure::message("Must provide --username with --password-stdin"));
+        }
+        let mut password = String::new();
+        std::io::stdin().read_to_string(&mut password)?;
+        return Ok((user, password.trim_end_matches(['\n', '\r']).to_owned()));
+    }
+    if matches.given("password") {
+        eprintln!("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
+    }
+    let password = matches.text("password").to_owned();
+    if !user.is_empty() && !password.is_empty() {
+        return Ok((user, password));
+    }
+    if !tty::stdin_is_terminal() {
+        return Err(Failure::message("Error: Cannot perform an interactive login from a non TTY device"));
+    }
+    let user = if user.is_empty() { ask("Username: ", Echo::Shown)? } else { user };
+    let password = if password.is_empty() { ask("Password: ", Echo::Hidden)? } else { password };
+    Ok((user, password))
+}
+
+#[derive(PartialEq)]
+enum Echo {
+    Shown,
+    Hidden,
+}
+
+fn ask(question: &str, echo: Echo) -> Result<String> {
+    crate::cli::print(question)?;
+    let mut answer = String::new();
+    if echo == Echo::Hidden {
+        let hidden = tty::NoEcho::enter();
+        std::io::stdin().read_line(&mut answer)?;
+        drop(hidden);
+        crate::cli::print("\n")?;
+    } else {
+        std::io::stdin().read_line(&mut answer)?;
+    }
+    Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
+}

@@ -1,0 +1,102 @@
+//! An image's layers unpacked, each verified against the configuration before it is used.
+
+use crate::{
+    Images,
+    commit::Lease,
+    documents::chain,
+    oci::{Descriptor, media},
+    resolve::Chosen,
+    state::LayerRecord,
+};
+use rorqual_error::{Context, Error, Result};
+use rorqual_snapshot::{LayerInfo, Unpack};
+use rorqual_types::{ChainId, Digest};
+use std::time::Duration;
+
+/// Between two looks at what another operation does, and how many.
+const WAIT: Duration = Duration::from_millis(10);
+/// See [`WAIT`].
+const WAITS_MAX: usize = 6000;
+
+/// A layer that was unpacked and has no record yet.
+pub(crate) type NewLayers = Vec<(ChainId, LayerRecord)>;
+
+impl Images {
+    /// Unpacks what is not unpacked yet, under `lease`; the records are the caller's to commit. `progress` is told
+    /// the layer's number and the position in it.
+    pub(crate) fn unpack_layers(
+        &self,
+        chosen: &Chosen,
+        lease: &mut Lease<'_>,
+        progress: &mut dyn FnMut(usize, u64),
+    ) -> Result<NewLayers> {
+        let (manifest, config) = (&chosen.manifest, &chosen.config);
+        let diff_ids = &config.rootfs.diff_ids;
+        if manifest.layers.len() != diff_ids.len() {
+            return Err(Error::invalid("mismatched image rootfs and manifest layers"));
+        }
+        let chain = chain(config);
+        let mut new = NewLayers::new();
+        for (at, (layer, diff_id)) in manifest.layers.iter().zip(diff_ids).enumerate() {
+            if !media::is_layer(&layer.media_type) {
+                return Err(Error::invalid(format!("layer {} has an unsupported media type", layer.digest)));
+            }
+            lease.layer(chain[at]);
+            if self.state().layers.contains_key(&chain[at]) {
+                continue;
+            }
+            let size = self.content.size(&layer.digest)?;
+            if size != Some(layer.size) {
+                return Err(Error::invalid(format!("layer {} is not as long as its descriptor says", layer.digest)));
+            }
+            let info = self.unpack_layer(layer, diff_id, &chain[..=at], &mut |position| progress(at, position));
+            if let Some(info) = info.with_context(|| format!("apply layer {}", layer.digest))? {
+                let parent = at.checked_sub(1).map(|below| chain[below]);
+                new.push((chain[at], LayerRecord { info, parent }));
+            }
+        }
+        Ok(new)
+    }
+
+    /// Unpacks one layer; `None` where another operation has done so and recorded it.
+    fn unpack_layer(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        chain: &[ChainId],
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Option<LayerInfo>> {
+        for _ in 0..WAITS_MAX {
+            let unpack = Unpack {
+                archive: self.content.open_blob(&layer.digest)?,
+                diff_id: *diff_id,
+                // The digest was computed over the very bytes when they came in.
+                verified: layer.digest == *diff_id,
+                chain,
+            };
+            if let Some(info) = self.snapshots.unpack(unpack, progress)? {
+                return Ok(Some(info));
+            }
+            // There, but perhaps of an operation that has not recorded it yet, or will be undone.
+            if chain.last().is_some_and(|last| self.state().layers.contains_key(last)) {
+                return Ok(None);
+            }
+            std::thread::sleep(WAIT);
+        }
+        Err(Error::unavailable("the layer is being unpacked by another request; try again"))
+    }
+
+    /// Unpacks and records the layers of an image that is here already.
+    pub(crate) fn ensure_unpacked(&self, chosen: &Chosen) -> Result<()> {
+        let chain = chain(&chosen.config);
+        if chain.len() == chosen.manifest.layers.len() {
+            let state = self.state();
+            if chain.iter().all(|chain| state.layers.contains_key(chain)) {
+                return Ok(());
+            }
+        }
+        let mut lease = self.lease();
+        let layers = self.unpack_layers(chosen, &mut lease, &mut |_, _| {})?;
+        self.commit(&mut lease, &[], layers, &[])
+    }
+}
