@@ -61,24 +61,48 @@ pub(crate) fn choose_addresses(socket: &mut Socket, config: &Config, record: &mu
             return Err(Error::invalid(format!("bip {bip} names a network; give the address of the bridge in it")));
         }
         Some(bip) => bip,
-        None => match operators_address(socket, existing.as_ref())? {
-            Some(net) => net,
-            None => kept_or_free(socket, existing.as_ref(), record)?,
+        None => match (operators_address(socket, existing.as_ref())?, config.fixed_cidr) {
+            (Some(net), _) => net,
+            (None, Some(fixed)) => first_in_v4(fixed)?,
+            (None, None) => kept_or_free(socket, existing.as_ref(), record)?,
         },
     };
     let v6 = match config.bip6 {
         _ if !config.ipv6 || !sysctl::has_ipv6() => None,
         Some(bip6) => Some(bip6),
         None => {
-            let net = match record.subnet_v6.or(config.fixed_cidr_v6) {
-                Some(net) => net,
-                None => subnet::local_v6(crate::record::random()?),
+            let net = match config.fixed_cidr_v6 {
+                Some(fixed) => fixed,
+                None => match record.subnet_v6 {
+                    Some(kept) => kept,
+                    None => *record.subnet_v6.insert(subnet::local_v6(crate::record::random()?)),
+                },
             };
-            record.subnet_v6 = Some(net);
             first_in_v6(net)
         }
     };
+    check_range(IpNet::V4(v4), config.fixed_cidr.map(IpNet::V4))?;
+    if let Some(v6) = v6 {
+        check_range(IpNet::V6(v6), config.fixed_cidr_v6.map(IpNet::V6))?;
+    }
     Ok(Addresses { v4, v6 })
+}
+
+/// Addresses are chosen from a part of the bridge's subnet, not from elsewhere.
+fn check_range(bridge: IpNet, range: Option<IpNet>) -> Result<()> {
+    match range {
+        Some(range) if !bridge.trunc().contains(&range.trunc()) => {
+            Err(Error::invalid(format!("fixed-cidr {range} is no part of the bridge's subnet {}", bridge.trunc())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn first_in_v4(net: Ipv4Net) -> Result<Ipv4Net> {
+    match subnet::first_host(IpNet::V4(net.trunc())) {
+        IpAddr::V4(ip) => Ipv4Net::new(ip, net.prefix_len()).context("the bridge's address"),
+        IpAddr::V6(_) => Err(Error::internal("an IPv4 subnet has IPv4 addresses")),
+    }
 }
 
 fn first_in_v6(net: Ipv6Net) -> Option<Ipv6Net> {
@@ -114,10 +138,7 @@ fn kept_or_free(socket: &mut Socket, existing: Option<&Link>, record: &mut Recor
         .or_else(|| subnet::choose_v4(&routes, &servers))
         .ok_or_else(|| Error::unavailable("no subnet is free for the default bridge; choose one with --bip"))?;
     record.subnet_v4 = Some(net);
-    match subnet::first_host(IpNet::V4(net)) {
-        IpAddr::V4(ip) => Ipv4Net::new(ip, net.prefix_len()).context("the bridge's address"),
-        IpAddr::V6(_) => Err(Error::internal("an IPv4 subnet has IPv4 addresses")),
-    }
+    first_in_v4(net)
 }
 
 fn name_servers() -> Vec<IpAddr> {

@@ -15,7 +15,10 @@ use rustix::{
         openat, openat2, readlinkat, statat, symlinkat, utimensat,
     },
     io::Errno,
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen},
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_string,
+        fsmount, fsopen, mount, unmount,
+    },
 };
 use std::{
     collections::HashMap,
@@ -32,9 +35,10 @@ const OVERLAY_ATTRIBUTES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 type Os<T> = rustix::io::Result<T>;
 
-/// The image's directory at `path`, seen through all its layers; `None` where it has none there.
-pub(crate) fn open_source(lowers: &[PathBuf], path: &Path) -> Result<Option<OwnedFd>> {
-    let root = merged(lowers)?;
+/// The image's directory at `path`, seen through all its layers; `None` where it has none there. `scratch` is a directory
+/// that may be made and mounted on for a moment.
+pub(crate) fn open_source(lowers: &[PathBuf], path: &Path, scratch: &Path) -> Result<Option<OwnedFd>> {
+    let root = merged(lowers, scratch)?;
     let inside = path.strip_prefix("/").unwrap_or(path);
     let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -47,23 +51,49 @@ pub(crate) fn open_source(lowers: &[PathBuf], path: &Path) -> Result<Option<Owne
 }
 
 /// A read-only view of the layers, attached nowhere.
-fn merged(lowers: &[PathBuf]) -> Result<OwnedFd> {
+fn merged(lowers: &[PathBuf], scratch: &Path) -> Result<OwnedFd> {
     let open = |path: &PathBuf| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let layers = lowers.iter().map(open).collect::<Os<Vec<_>>>().context("open the image's layers")?;
-    if let [_] = layers.as_slice() {
-        return layers.into_iter().next().ok_or_else(|| Error::internal("an image has layers"));
+    let mut layers = lowers.iter().map(open).collect::<Os<Vec<_>>>().context("open the image's layers")?;
+    if layers.len() == 1 {
+        return Ok(layers.swap_remove(0));
     }
-    let make = || -> Os<OwnedFd> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        for layer in &layers {
-            // One at a time: a list of all would meet the kernel's limit for one value.
-            fsconfig_set_string(&context, "lowerdir+", format!("/proc/self/fd/{}", layer.as_raw_fd()))?;
-        }
-        fsconfig_create(&context)?;
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    let mounted = match overlay(&layers) {
+        // Layers one by one came with Linux 6.8.
+        Err(Errno::INVAL) => overlay_by_text(&layers, scratch),
+        other => other,
     };
-    make().context("mount the image's layers")
+    mounted.context("mount the image's layers")
+}
+
+fn overlay(layers: &[OwnedFd]) -> Os<OwnedFd> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for layer in layers {
+        // One at a time: a list of all would meet the kernel's limit for one value.
+        fsconfig_set_string(&context, "lowerdir+", by_descriptor(layer))?;
+    }
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// As [`overlay`], for kernels that take all layers as one text: of a page, so of some 250 layers.
+fn overlay_by_text(layers: &[OwnedFd], scratch: &Path) -> Os<OwnedFd> {
+    let names: Vec<String> = layers.iter().map(by_descriptor).collect();
+    let data = CString::new(format!("lowerdir={}", names.join(":"))).map_err(|_| Errno::INVAL)?;
+    mkdirat(CWD, scratch, Mode::RWXU)?;
+    let mounted = mount("overlay", scratch, "overlay", MountFlags::RDONLY | MountFlags::NODEV, Some(data.as_c_str()));
+    let opened = mounted.and_then(|()| {
+        let opened = openat(CWD, scratch, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        // It lives on as long as the descriptor.
+        unmount(scratch, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
+        opened
+    });
+    let _ = rustix::fs::unlinkat(CWD, scratch, AtFlags::REMOVEDIR);
+    opened
+}
+
+fn by_descriptor(layer: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", layer.as_raw_fd())
 }
 
 /// Copies everything below `source`, and its owner, mode and attributes, into `target`, which is empty.
@@ -231,4 +261,34 @@ fn attributes(source: &OwnedFd, target: &OwnedFd) -> Os<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn both_ways_to_see_layers_as_one_agree() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (layer, text) in [("bottom", "old"), ("top", "new")] {
+            fs::create_dir_all(path(layer)).unwrap();
+            fs::write(path(layer).join("file"), text).unwrap();
+            fs::write(path(layer).join(layer), "").unwrap();
+        }
+        let open = |name| crate::tree::open_dir(&path(name)).unwrap();
+        let layers = [open("top"), open("bottom")];
+        let scratch = path("scratch");
+        for root in [overlay(&layers).unwrap(), overlay_by_text(&layers, &scratch).unwrap()] {
+            let list: Vec<_> = fs::read_dir(by_descriptor(&root)).unwrap().collect();
+            assert_eq!(list.len(), 3);
+            assert_eq!(fs::read_to_string(format!("{}/file", by_descriptor(&root))).unwrap(), "new");
+        }
+        assert!(!scratch.exists());
+    }
 }

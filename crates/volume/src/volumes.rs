@@ -360,7 +360,9 @@ impl Volumes {
         if lowers.is_empty() || !tree::is_empty(&target).with_context(|| format!("read {}", data.display()))? {
             return Ok(false);
         }
-        let Some(source) = copy::open_source(lowers, path)? else { return Ok(false) };
+        let Some(source) = copy::open_source(lowers, path, &self.root.join(format!("{TRASH}layers-{name}")))? else {
+            return Ok(false);
+        };
         if shared {
             // Others see this directory: it must stay the one it is.
             copy::copy_tree(&source, &target)?;

@@ -80,3 +80,34 @@ fn another_bridge_has_another_table() {
     assert_eq!(plan().table_name(), "rorqual");
     assert_eq!(Plan { bridge: "br1".into(), ..plan() }.table_name(), "rorqual-br1");
 }
+
+#[test]
+#[allow(deprecated, reason = "rustix's unshare is safe for a network namespace: it shares no memory")]
+fn a_table_the_kernel_cannot_protect_is_seen_to_be_changed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: namespaces need root");
+        return;
+    }
+    let work = || {
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+        let mut firewall = Firewall::open(plan()).unwrap();
+        firewall.owned = false;
+        firewall.replace(elements(&plan(), &endpoint(&[("0.0.0.0", 1)]))).unwrap();
+        assert!(firewall.is_whole().unwrap());
+        let mut other = Socket::open(rorqual_netlink::Protocol::Netfilter).unwrap();
+        let table = Table { family: Family::Inet, name: "rorqual" };
+        other.transaction(vec![nft::flush_chain(table, "raw")]).unwrap();
+        assert!(!firewall.is_whole().unwrap());
+        firewall.render().unwrap();
+        assert!(firewall.is_whole().unwrap());
+        other.transaction(vec![nft::delete_table(table)]).unwrap();
+        assert!(!firewall.is_whole().unwrap());
+        // A change of one port finds the table gone, and makes all of it again.
+        firewall.add(elements(&plan(), &endpoint(&[("0.0.0.0", 2)]))).unwrap();
+        assert!(firewall.is_whole().unwrap());
+        assert_eq!(nft::list_elements(&mut other, &table, MAPS[1]).unwrap().len(), 2);
+        firewall.remove(&elements(&plan(), &endpoint(&[("0.0.0.0", 1)]))).unwrap();
+        assert_eq!(nft::list_elements(&mut other, &table, MAPS[1]).unwrap().len(), 1);
+    };
+    std::thread::spawn(work).join().unwrap();
+}

@@ -186,6 +186,15 @@ fn the_subnet_stays_and_moves_away_from_new_routes_only_when_the_bridge_is_gone(
         ..Config::default()
     };
     assert_eq!(subnet(told), ["10.9.0.0/24", "fd09::/64"]);
+    let fixed = Config {
+        fixed_cidr: Some("10.8.0.0/28".parse().unwrap()),
+        fixed_cidr_v6: Some("fd08::/80".parse().unwrap()),
+        ..Config::default()
+    };
+    assert_eq!(subnet(fixed.clone()), ["10.8.0.0/28", "fd08::/80"]);
+    let elsewhere = Config { bip: Some("10.9.0.1/24".parse().unwrap()), ..fixed };
+    let error = machine.try_open_other(elsewhere).unwrap_err().to_string();
+    assert_eq!(error, "fixed-cidr 10.8.0.0/28 is no part of the bridge's subnet 10.9.0.0/24");
 }
 
 #[test]
