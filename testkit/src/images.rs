@@ -87,8 +87,8 @@ pub fn programs() -> PathBuf {
     if !tree.exists() {
         let part = tree.with_extension("part");
         script(&format!(
-            "rm -rf {part} && cp -a {base} {part} && cp /etc/resolv.conf {part}/etc/resolv.conf 2>/dev/null; \
-             cp /etc/apt/apt.conf.d/*proxy* {part}/etc/apt/apt.conf.d/ 2>/dev/null; \
+            "rm -rf {part} && cp -a {base} {part} && {{ cp /etc/resolv.conf {part}/etc/resolv.conf || true; }} && \
+             {{ cp /etc/apt/apt.conf.d/*proxy* {part}/etc/apt/apt.conf.d/ 2>/dev/null || true; }} && \
              printf '#!/bin/sh\\nexit 101\\n' >{part}/usr/sbin/policy-rc.d && chmod +x {part}/usr/sbin/policy-rc.d && \
              mount --bind {part} {part} && mount -t proc proc {part}/proc && mount -t tmpfs tmpfs {part}/dev/shm && \
              chroot {part} sh -c 'export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \

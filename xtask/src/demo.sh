@@ -17,17 +17,19 @@ clean() {
         kill "$daemon" 2>/dev/null
         wait "$daemon" 2>/dev/null
     fi
-    ip link del "$bridge" 2>/dev/null
+    # the daemon turned these on; whoever had them off wants them off
+    [ "${forwarding:-1}" = 1 ] || echo 0 >/proc/sys/net/ipv4/ip_forward
+    [ "${forwarding6:-1}" = 1 ] || echo 0 >/proc/sys/net/ipv6/conf/all/forwarding
     sh "$sweep" "$root" "$cgroup" >/dev/null 2>&1
     exit "$code"
 }
 trap clean EXIT
 trap 'exit' INT TERM HUP
 
-sysctl -n net.ipv4.ip_forward >"$root/ip_forward" 2>/dev/null
+forwarding=$(cat /proc/sys/net/ipv4/ip_forward) forwarding6=$(cat /proc/sys/net/ipv6/conf/all/forwarding)
 echo "starting rorquald on $root ..."
 setsid sh "${sweep%/*}/launch.sh" "$cgroup" - "$bin/rorquald" --host "$host" --data-root "$root/data" \
-    --exec-root "$root/exec" --pidfile "$root/pid" --config-file "$root/daemon.json" --bridge-name "$bridge" \
+    --exec-root "$root/exec" --pidfile "$root/pid" --config-file "$root/daemon.json" --bridge "$bridge" \
     --bip 10.213.0.1/24 >"$root/log" 2>&1 &
 daemon=$!
 tries=0
