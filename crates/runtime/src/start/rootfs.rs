@@ -59,6 +59,10 @@ pub fn arrange(plan: &Plan, given: Sources, fds: Vec<OwnedFd>) -> Outcome<Arrang
             attach_at_root(layers.as_fd())?;
             attach_at_root(root.as_fd())?;
             let overlay = sources::overlay(layers.as_fd(), lowers, root.as_fd(), true)?;
+            // The overlay has its own hold on them. Left here they would lie over the old root when that is let go.
+            for _ in 0..2 {
+                rustix::mount::unmount("/", UnmountFlags::DETACH).at(Step::Rootfs, "let the layers go")?;
+            }
             let held = overlay.try_clone().at(Step::Rootfs, "copy a descriptor")?;
             (overlay, Some(held))
         }
