@@ -147,10 +147,14 @@ impl Content {
         }
     }
 
-    /// Waits until every finished blob, and all else on its file system, survives a power cut.
-    pub fn sync(&self) -> Result<()> {
-        let sync = || rustix::fs::syncfs(File::open(&self.blobs)?).map_err(io::Error::from);
-        sync().with_context(|| format!("sync the file system of {}", self.blobs.display()))
+    /// Waits until these finished blobs survive a power cut; what others write on the file system does not matter.
+    pub fn sync(&self, blobs: impl IntoIterator<Item = Digest>) -> Result<()> {
+        for digest in blobs {
+            let blob = self.open_blob(&digest)?;
+            blob.sync_data().with_context(|| format!("sync blob {digest}"))?;
+        }
+        let sync = || File::open(&self.blobs)?.sync_all();
+        sync().with_context(|| format!("sync {}", self.blobs.display()))
     }
 }
 

@@ -78,7 +78,8 @@ impl Images {
         Lease { images: self, blobs: HashSet::new(), layers: HashSet::new() }
     }
 
-    /// Records names, layers and blobs, all on the disk before this returns. A name that pointed elsewhere leaves an
+    /// Records names, layers and blobs. Names and blobs are on the disk before this returns; layers follow, and are
+    /// unpacked again from their blobs if a power cut comes first. A name that pointed elsewhere leaves an
     /// image without a name behind; an image that gets a name loses the one that stood for none.
     pub(crate) fn commit(
         &self,
@@ -87,10 +88,11 @@ impl Images {
         layers: NewLayers,
         blobs: &[(Digest, u64)],
     ) -> Result<()> {
-        if !layers.is_empty() || !blobs.is_empty() {
-            self.content.sync()?;
+        if !blobs.is_empty() {
+            self.content.sync(blobs.iter().map(|(digest, _)| *digest))?;
             failpoint!("image.synced")?;
         }
+        let unpacked = !layers.is_empty();
         debug_assert!(blobs.iter().all(|(digest, _)| lease.blobs.contains(digest)), "content is leased first");
         {
             let _change = self.change();
@@ -126,6 +128,10 @@ impl Images {
             state.layers.extend(layers);
         }
         failpoint!("image.recorded")?;
-        self.store.sync()
+        self.store.sync()?;
+        if unpacked {
+            self.settle();
+        }
+        Ok(())
     }
 }

@@ -71,7 +71,7 @@ impl Images {
         let target = Descriptor::new(media::MANIFEST, id, manifest_length);
         let chosen =
             self.choose(&target, None)?.ok_or_else(|| rorqual_error::Error::internal("read back the image"))?;
-        let layers = self.unpack_layers(&chosen, &mut lease, &mut |_, _| {})?;
+        let layers = self.unpack_layers(&chosen, &[], &mut lease, &mut |_, _| {})?;
         let blobs = [(layer, length), (config, config_length), (id, manifest_length)];
         let reference = options.reference.map(|reference| reference.or_latest());
         let name = reference.as_ref().map_or_else(|| dangling(&id), ToString::to_string);

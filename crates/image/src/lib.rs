@@ -22,6 +22,7 @@ mod name;
 mod prune;
 mod resolve;
 mod save;
+mod settle;
 mod state;
 mod sweep;
 mod tag;
@@ -39,6 +40,7 @@ use rorqual_error::{Context, Result};
 use rorqual_metadata::{Store, Table};
 use rorqual_snapshot::Snapshots;
 use rorqual_types::{ChainId, ContainerId, Digest};
+use settle::Settler;
 use state::{HoldRecord, LayerRecord, NameRecord, State};
 use std::{
     path::Path,
@@ -53,7 +55,10 @@ pub struct Images {
     snapshots: Arc<Snapshots>,
     tables: Tables,
     documents: Documents,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// This boot of the kernel.
+    boot: String,
+    settler: Settler,
     /// Held by whoever changes names or removes content; never while a load reads or unpacks.
     changing: Mutex<()>,
 }
@@ -77,23 +82,29 @@ impl Images {
             layers: store.table("image.layers"),
             holds: store.table("image.holds"),
         };
-        let state = State {
+        let mut state = State {
             names: tables.names.list()?.into_iter().collect(),
             blobs: tables.blobs.list()?.into_iter().collect(),
             layers: tables.layers.list()?.into_iter().collect(),
             holds: tables.holds.list()?.into_iter().collect(),
             leases: Default::default(),
         };
+        let boot = settle::this_boot()?;
+        settle::forget_unsettled(&store, &tables.layers, &mut state, &boot)?;
         let images = Self {
             store,
             content,
             snapshots,
             tables,
             documents: Documents::default(),
-            state: Mutex::new(state),
+            state: Arc::new(Mutex::new(state)),
+            boot,
+            settler: Settler::default(),
             changing: Mutex::new(()),
         };
         images.recover().context("recover the images")?;
+        images.restore_held();
+        images.settle();
         Ok(images)
     }
 

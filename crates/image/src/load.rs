@@ -71,23 +71,12 @@ impl Images {
         if loaded.is_empty() {
             return Err(filtered_out(platform));
         }
-        let mut layers = NewLayers::new();
-        for image in &loaded {
-            let chosen = self.check(image, platform)?;
-            let unpacked = self.unpack_layers(&chosen, &mut lease, &mut |layer, position| {
-                progress(Progress::Status {
-                    id: chosen.config.rootfs.diff_ids.get(layer).map(crate::name::short).unwrap_or_default(),
-                    status: "Loading layer".into(),
-                    current: position,
-                    total: 0,
-                });
-            });
-            let what = || match &image.name {
-                Some(name) => format!("Error unpacking image {}", name.familiar()),
-                None => format!("Error unpacking image {}", image.target.digest),
-            };
-            layers.extend(unpacked.with_context(what)?);
-        }
+        let layers = std::thread::scope(|scope| {
+            // The disk takes the blobs in while they are unpacked.
+            let digests: Vec<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
+            scope.spawn(move || self.content.sync(digests));
+            self.unpack_all(&loaded, platform, &mut lease, progress)
+        })?;
         let names: Vec<(String, Descriptor)> =
             loaded.iter().map(|image| (image.full_name(), image.target.clone())).collect();
         // Only what the images need stays; the rest of the archive goes with the lease.
@@ -105,6 +94,34 @@ impl Images {
             events.push(self.event_with_labels("load", &id, &id.to_string()));
         }
         Ok(events)
+    }
+
+    /// Checks and unpacks every image.
+    fn unpack_all(
+        &self,
+        images: &[Loaded],
+        platform: Option<&Platform>,
+        lease: &mut Lease<'_>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<NewLayers> {
+        let mut layers = NewLayers::new();
+        for image in images {
+            let chosen = self.check(image, platform)?;
+            let unpacked = self.unpack_layers(&chosen, &layers, lease, &mut |layer, position| {
+                progress(Progress::Status {
+                    id: chosen.config.rootfs.diff_ids.get(layer).map(crate::name::short).unwrap_or_default(),
+                    status: "Loading layer".into(),
+                    current: position,
+                    total: 0,
+                });
+            });
+            let what = || match &image.name {
+                Some(name) => format!("Error unpacking image {}", name.familiar()),
+                None => format!("Error unpacking image {}", image.target.digest),
+            };
+            layers.extend(unpacked.with_context(what)?);
+        }
+        Ok(layers)
     }
 
     fn read_layout(&self, layout: &[u8], index: &[u8]) -> Result<Vec<Loaded>> {

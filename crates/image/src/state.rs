@@ -35,6 +35,9 @@ pub(crate) struct LayerRecord {
     pub(crate) info: LayerInfo,
     /// Chain ID of the layer below.
     pub(crate) parent: Option<ChainId>,
+    /// The boot in which it was unpacked, until it is known to survive a power cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unsynced: Option<String>,
 }
 
 /// What a container uses.

@@ -23,6 +23,7 @@ impl Images {
         }
         names.extend(set.iter().cloned());
         let reachable = self.reachable(&names)?;
+        self.settle_held()?;
 
         let (blobs, layers, freed) = {
             let mut state = self.state();

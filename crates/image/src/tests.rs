@@ -46,7 +46,7 @@ pub(crate) fn nobody() -> Vec<User> {
 
 pub(crate) fn names(images: &Images) -> Vec<(String, Vec<String>)> {
     let list = images.list(&ListOptions::default()).unwrap();
-    let mut names: Vec<_> = list.into_iter().map(|image| (crate::name::short(&image.id), image.repo_tags)).collect();
+    let mut names: Vec<_> = list.into_iter().map(|image| (name::short(&image.id), image.repo_tags)).collect();
     names.sort();
     names
 }

@@ -22,11 +22,13 @@ const WAITS_MAX: usize = 6000;
 pub(crate) type NewLayers = Vec<(ChainId, LayerRecord)>;
 
 impl Images {
-    /// Unpacks what is not unpacked yet, under `lease`; the records are the caller's to commit. `progress` is told
+    /// Unpacks what is not unpacked yet, under `lease`; the records are the caller's to commit, `known` those it
+    /// has already. `progress` is told
     /// the layer's number and the position in it.
     pub(crate) fn unpack_layers(
         &self,
         chosen: &Chosen,
+        known: &[(ChainId, LayerRecord)],
         lease: &mut Lease<'_>,
         progress: &mut dyn FnMut(usize, u64),
     ) -> Result<NewLayers> {
@@ -42,7 +44,8 @@ impl Images {
                 return Err(Error::invalid(format!("layer {} has an unsupported media type", layer.digest)));
             }
             lease.layer(chain[at]);
-            if self.state().layers.contains_key(&chain[at]) {
+            let is_known = known.iter().any(|(layer, _)| *layer == chain[at]);
+            if is_known || self.state().layers.contains_key(&chain[at]) {
                 continue;
             }
             let size = self.content.size(&layer.digest)?;
@@ -52,7 +55,7 @@ impl Images {
             let info = self.unpack_layer(layer, diff_id, &chain[..=at], &mut |position| progress(at, position));
             if let Some(info) = info.with_context(|| format!("apply layer {}", layer.digest))? {
                 let parent = at.checked_sub(1).map(|below| chain[below]);
-                new.push((chain[at], LayerRecord { info, parent }));
+                new.push((chain[at], LayerRecord { info, parent, unsynced: Some(self.boot.clone()) }));
             }
         }
         Ok(new)
@@ -96,7 +99,7 @@ impl Images {
             }
         }
         let mut lease = self.lease();
-        let layers = self.unpack_layers(chosen, &mut lease, &mut |_, _| {})?;
+        let layers = self.unpack_layers(chosen, &[], &mut lease, &mut |_, _| {})?;
         self.commit(&mut lease, &[], layers, &[])
     }
 }
