@@ -98,6 +98,8 @@ const CLONE_NEW: u64 = 0x7e02_0000;
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
 
+/// Families the kernel knows (AF_MAX), with room.
+const FAMILIES: u64 = 48;
 const AF_UNIX: u64 = 1;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
@@ -106,7 +108,16 @@ const AF_PACKET: u64 = 17;
 /// Routes, the audit system (PAM, sudo), events of devices.
 const NETLINK_PROTOCOLS: [u64; 3] = [0, 9, 15];
 
-pub(super) fn profile() -> Profile {
+/// For whom the profile is written.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Reader {
+    /// Our own compiler, which takes the first rule that holds.
+    Own,
+    /// libseccomp, which orders the rules of a call by itself.
+    Libseccomp,
+}
+
+pub(super) fn profile(reader: Reader) -> Profile {
     let own = |name: &str| ArchMap { architecture: name.to_owned(), sub_architectures: Vec::new() };
     let on_32_bit = Condition { arches: vec!["386".to_owned()], ..Condition::default() };
     let mut syscalls = vec![allow(&BASE.join(" ")), Rule { includes: on_32_bit, ..allow(ONLY_32_BIT) }];
@@ -114,7 +125,7 @@ pub(super) fn profile() -> Profile {
         syscalls.push(Rule { args: vec![equal(0, value)], ..allow("personality") });
     }
     syscalls.extend(clone_rules());
-    syscalls.extend(socket_rules());
+    syscalls.extend(socket_rules(reader));
     syscalls.extend(TIED.iter().map(|(cap, names)| Rule { includes: with(cap), ..allow(names) }));
     syscalls.push(refuse(ABSENT, ENOSYS));
     Profile {
@@ -136,7 +147,7 @@ fn clone_rules() -> [Rule; 2] {
 }
 
 /// A family that is not open is one the machine does not have: PAM dies of EPERM but knows EAFNOSUPPORT.
-fn socket_rules() -> Vec<Rule> {
+fn socket_rules(reader: Reader) -> Vec<Rule> {
     const SOCKETS: &str = "socket socketpair";
     let family = |value| Rule { args: vec![equal_int(0, value)], ..allow(SOCKETS) };
     let mut rules: Vec<Rule> = [AF_UNIX, AF_INET, AF_INET6].map(family).to_vec();
@@ -149,9 +160,20 @@ fn socket_rules() -> Vec<Rule> {
             ..allow(SOCKETS)
         });
     }
-    // Whatever is left; the order of rules decides.
-    let any = SeccompArg { index: 0, value: 0, value_two: 0, op: "SCMP_CMP_MASKED_EQ".to_owned() };
-    rules.push(Rule { args: vec![any], ..refuse(SOCKETS, EAFNOSUPPORT) });
+    match reader {
+        // Whatever is left; the order of rules decides.
+        Reader::Own => {
+            let any = SeccompArg { index: 0, value: 0, value_two: 0, op: "SCMP_CMP_MASKED_EQ".to_owned() };
+            rules.push(Rule { args: vec![any], ..refuse(SOCKETS, EAFNOSUPPORT) });
+        }
+        // No two rules may hold for one call: each family by itself, and EPERM for protocols of netlink.
+        Reader::Libseccomp => {
+            let open = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET];
+            let closed = (0..FAMILIES).filter(|family| !open.contains(family));
+            let refusal = |family| Rule { args: vec![equal_int(0, family)], ..refuse(SOCKETS, EAFNOSUPPORT) };
+            rules.extend(closed.map(refusal));
+        }
+    }
     rules
 }
 

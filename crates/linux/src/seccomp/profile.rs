@@ -128,7 +128,12 @@ impl Profile {
 
     /// The profile of a container that names none.
     pub fn builtin() -> Self {
-        builtin::profile()
+        builtin::profile(builtin::Reader::Own)
+    }
+
+    /// The same for runtimes of others, which hand it to libseccomp.
+    pub fn builtin_for_libseccomp() -> Self {
+        builtin::profile(builtin::Reader::Libseccomp)
     }
 
     fn check(&self) -> Result<()> {
