@@ -35,7 +35,7 @@ pub struct EngineConfig {
     pub default_ulimits: BTreeMap<String, (i64, i64)>,
     /// `--default-ipc-mode`: `private` or `shareable`.
     pub default_ipc_mode: String,
-    /// `--default-cgroupns-mode`: `host` or `private`; `None` follows dockerd (private on v2, host on v1).
+    /// `--default-cgroupns-mode`: `host` or `private`; `None` is `private`.
     pub default_cgroupns_mode: Option<String>,
     /// `--no-new-privileges`.
     pub no_new_privileges: bool,

@@ -324,7 +324,8 @@ pub(super) fn build(parts: &Parts, record: &Record, status: &Status) -> Result<S
         link_env: Vec::new(),
         default_ulimits: &parts.config.default_ulimits,
         no_new_privileges: parts.config.no_new_privileges,
-        seccomp: None,
+        // Our own shim gets the filter compiled, in its plan.
+        seccomp: if host.runtime == OWN_RUNTIME { None } else { parts.seccomp.document(host)? },
     };
     spec::build(&input)
 }

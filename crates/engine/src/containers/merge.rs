@@ -6,7 +6,6 @@ use crate::{
 };
 use rorqual_api_types::container::{Config, Empty, Healthcheck, HostConfig, LogConfig};
 use rorqual_error::{Error, Result};
-use rorqual_linux::cgroup::Version;
 use rorqual_network::NetworkMode;
 use rorqual_oci::image::RunConfig;
 use rorqual_types::ContainerId;
@@ -107,11 +106,8 @@ pub fn defaults_into_host_config(host: &mut HostConfig, config: &mut Config, id:
         host.log_config = LogConfig { kind: engine.log_driver.clone(), config: Some(options) };
     }
     host.log_config.config.get_or_insert_default();
-    let cgroupns_mode = match &engine.default_cgroupns_mode {
-        Some(mode) => mode.as_str(),
-        None if parts.machine.cgroup == Version::V2 => "private",
-        None => "host",
-    };
+    // Private on every version of cgroups (threats.md section 5); dockerd's default on version 1 is host.
+    let cgroupns_mode = engine.default_cgroupns_mode.as_deref().unwrap_or("private");
     let defaults = spec::validate::Defaults {
         ipc_mode: &engine.default_ipc_mode,
         cgroupns_mode,
