@@ -1,7 +1,12 @@
 //! The node's networks.
 
+mod connect;
+mod describe;
+
+pub use connect::loopback_messages;
+
 use crate::{
-    AddressPool, Config, Driver, Endpoint, EndpointRequest, MacAddress, NetworkInfo,
+    Config, Endpoint, EndpointRequest, MacAddress,
     background::{Monitor, Reaper},
     bridge::{self, Addresses},
     firewall::{self, Firewall, Plan},
@@ -14,22 +19,17 @@ use crate::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_metadata::{Store, failpoint};
-use rorqual_netlink::{Message, Protocol as NetlinkProtocol, Socket, address, link, message::ACK, route};
+use rorqual_netlink::{Protocol as NetlinkProtocol, Socket, link};
 use rorqual_types::ContainerId;
 use rustix::io::Errno;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::BorrowedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The link inside the container.
 const INTERFACE: &str = "eth0";
-/// The number of loopback in every namespace.
-const LOOPBACK: u32 = 1;
-/// An address of the public IPv6 internet: a route to it is a default route.
-const PUBLIC_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1));
 /// How a link's host end is called, before digits of the endpoint's id.
 const HOST_LINK_PREFIX: &str = "veth";
 
@@ -262,42 +262,6 @@ impl Networks {
         }
     }
 
-    /// Makes the link between the bridge and the namespace. Returns the requests the container's init sends, in order and
-    /// each acknowledged, to a route netlink socket inside the namespace.
-    pub fn connect(&self, endpoint: &Endpoint, netns: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
-        failpoint!("net.connect")?;
-        let bridge = self.bridge.as_ref().ok_or_else(|| Error::not_found("network bridge not found"))?;
-        let pair = link::VethPair {
-            name: &endpoint.host_link,
-            master: bridge.index,
-            mtu: endpoint.mtu,
-            peer_name: &endpoint.interface,
-            peer_mac: endpoint.mac.octets(),
-            peer_namespace: netns,
-        };
-        let mut route = lock(&self.shared.route);
-        let index = match link::create_veth(&mut route, &pair) {
-            // A link of this name can only be what an interrupted start of the same endpoint left.
-            Err(failure) if failure.errno == Errno::EXIST => {
-                if let Some(stale) = link::by_name(&mut route, &endpoint.host_link).ok().flatten() {
-                    let _ = route.request(link::delete(stale.index));
-                }
-                link::create_veth(&mut route, &pair)
-            }
-            other => other,
-        };
-        let index = index.with_context(|| format!("make link {} for the container", endpoint.host_link))?;
-        let mode = link::PortMode { hairpin: sysctl::bridges_are_filtered(), isolated: !self.config.icc };
-        if mode.hairpin || mode.isolated {
-            let host = link::by_name(&mut route, &endpoint.host_link).ok().flatten();
-            let host = host.ok_or_else(|| Error::internal(format!("link {} vanished", endpoint.host_link)))?;
-            route.request(link::set_port_mode(host.index, mode)).context("set the mode of a bridge's port")?;
-        }
-        let default_v6 = endpoint.gateway_v6.is_some() && route::reaches(&mut route, PUBLIC_V6);
-        failpoint!("net.connected")?;
-        Ok(init_messages(endpoint, index, default_v6))
-    }
-
     /// Opens the published ports.
     pub fn publish(&self, endpoint: &Endpoint) -> Result<()> {
         failpoint!("net.publish")?;
@@ -316,22 +280,6 @@ impl Networks {
             reaper.redirect(endpoint.clone());
         }
         Ok(())
-    }
-
-    /// Makes the link of a running container again, after it was removed under it.
-    pub fn restore(&self, endpoint: &Endpoint, netns: BorrowedFd<'_>) -> Result<()> {
-        let messages = self.connect(endpoint, netns)?;
-        // A thread of its own: it enters the container's namespace and ends there.
-        let namespace = netns.try_clone_to_owned().context("keep the namespace")?;
-        let work = move || -> Result<()> {
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind)
-                .context("enter the container's network namespace")?;
-            let mut socket = Socket::open(NetlinkProtocol::Route).context("open a route netlink socket")?;
-            send_raw(&mut socket, &messages)
-        };
-        let thread = std::thread::Builder::new().name("net-restore".into()).spawn(work).context("start a thread")?;
-        thread.join().map_err(|_| Error::internal("restoring a link panicked"))?
     }
 
     /// Closes a container's ports and gives its addresses back. Harmless where it holds none. The slow part (links,
@@ -357,84 +305,6 @@ impl Networks {
     /// The endpoint a container holds now.
     pub fn endpoint(&self, container: &ContainerId) -> Option<Endpoint> {
         lock(&self.shared.state).endpoints.get(container).cloned()
-    }
-
-    /// The networks as `/networks` shows them: bridge, host and none.
-    pub fn list(&self) -> Vec<NetworkInfo> {
-        let mut networks = Vec::new();
-        if let Some(bridge) = &self.bridge {
-            networks.push(self.bridge_info(bridge));
-        }
-        networks.push(self.plain_info("host", Driver::Host));
-        networks.push(self.plain_info("none", Driver::Null));
-        networks
-    }
-
-    /// One network, by name, id, or a prefix of its id.
-    pub fn inspect(&self, name_or_id: &str) -> Result<NetworkInfo> {
-        let networks = self.list();
-        let exact = networks.iter().position(|network| network.name == name_or_id || network.id == name_or_id);
-        let by_prefix = || {
-            let mut matching = (0..networks.len()).filter(|i| networks[*i].id.starts_with(name_or_id));
-            matching.next().filter(|_| !name_or_id.is_empty() && matching.next().is_none())
-        };
-        let shown: String = name_or_id.chars().take(256).collect();
-        let found = exact.or_else(by_prefix).ok_or_else(|| Error::not_found(format!("network {shown} not found")))?;
-        Ok(networks.into_iter().nth(found).expect("the position was found in this list"))
-    }
-
-    fn plain_info(&self, name: &'static str, driver: Driver) -> NetworkInfo {
-        NetworkInfo {
-            name: name.into(),
-            id: self.records[name].id.clone(),
-            created: self.records[name].created,
-            driver,
-            ipv4: true,
-            ipv6: false,
-            pools: Vec::new(),
-            options: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            endpoints: Vec::new(),
-        }
-    }
-
-    fn bridge_info(&self, bridge: &Bridge) -> NetworkInfo {
-        let v4 = AddressPool {
-            subnet: IpNet::V4(bridge.addresses.v4.trunc()),
-            range: self.config.fixed_cidr.map(|net| IpNet::V4(net.trunc())),
-            gateway: Some(bridge::gateway_v4(&self.config, &bridge.addresses).into()),
-        };
-        let v6 = bridge.addresses.v6.map(|net| AddressPool {
-            subnet: IpNet::V6(net.trunc()),
-            range: self.config.fixed_cidr_v6.map(|net| IpNet::V6(net.trunc())),
-            gateway: Some(net.addr().into()),
-        });
-        let option = |name: &str, value: String| (format!("com.docker.network.{name}"), value);
-        let host_binding = self.config.default_host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        NetworkInfo {
-            driver: Driver::Bridge,
-            ipv6: v6.is_some(),
-            pools: std::iter::once(v4).chain(v6).collect(),
-            options: BTreeMap::from([
-                option("bridge.default_bridge", "true".into()),
-                option("bridge.enable_icc", self.config.icc.to_string()),
-                option("bridge.enable_ip_masquerade", self.config.masquerade.to_string()),
-                option("bridge.host_binding_ipv4", host_binding.to_string()),
-                option("bridge.name", self.config.bridge.clone()),
-                option("driver.mtu", bridge::mtu(&self.config).to_string()),
-            ]),
-            endpoints: lock(&self.shared.state).endpoints.values().cloned().collect(),
-            ..self.plain_info("bridge", Driver::Bridge)
-        }
-    }
-
-    /// What `host-gateway` stands for.
-    pub fn host_gateways(&self) -> Vec<IpAddr> {
-        match &self.bridge {
-            _ if !self.config.host_gateway_ips.is_empty() => self.config.host_gateway_ips.clone(),
-            Some(bridge) => vec![bridge.addresses.v4.addr().into()],
-            None => Vec::new(),
-        }
     }
 
     /// Ends the background threads, after what was released is gone. Where containers are connected everything else stays
@@ -490,36 +360,4 @@ fn new_state(config: &Config, bridge: Option<&Bridge>) -> State {
         });
     }
     State { endpoints: BTreeMap::new(), v4, v6, ports: PortTable::new() }
-}
-
-/// The requests that bring up loopback, all that `--network none` needs.
-pub fn loopback_messages() -> Vec<Vec<u8>> {
-    numbered(vec![link::set_up(LOOPBACK, "")])
-}
-
-/// The requests that set up the container's end of the link.
-fn init_messages(endpoint: &Endpoint, index: u32, default_v6: bool) -> Vec<Vec<u8>> {
-    let mut requests = vec![link::set_up(LOOPBACK, ""), link::set_up(index, "")];
-    let v4 = endpoint.ipv4.map(|net| (IpAddr::V4(net.addr()), net.prefix_len()));
-    let v6 = endpoint.ipv6.map(|net| (IpAddr::V6(net.addr()), net.prefix_len()));
-    for (ip, prefix) in v4.into_iter().chain(v6) {
-        requests.push(address::add(&address::Address { link: index, ip, prefix }));
-    }
-    if let Some(gateway) = endpoint.gateway_v4 {
-        requests.push(route::add_default(gateway.into(), index));
-    }
-    if let (Some(gateway), true) = (endpoint.gateway_v6, default_v6) {
-        requests.push(route::add_default(gateway.into(), index));
-    }
-    numbered(requests)
-}
-
-/// Requests ready to be sent by somebody else: numbered from 1, each asking for an acknowledgement.
-fn numbered(requests: Vec<Message>) -> Vec<Vec<u8>> {
-    (1..).zip(requests).map(|(sequence, request)| request.with_flags(ACK).finish(sequence)).collect()
-}
-
-/// Sends ready requests.
-fn send_raw(socket: &mut Socket, messages: &[Vec<u8>]) -> Result<()> {
-    messages.iter().try_for_each(|message| socket.raw(message).context("set up the container's link"))
 }
