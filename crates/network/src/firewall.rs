@@ -366,8 +366,10 @@ impl Firewall {
     pub(crate) fn render(&mut self) -> socket::Result<()> {
         let requests = render(&self.plan, self.table(), self.owned, &self.placed);
         match self.socket.transaction(requests) {
-            // Only the first messages, about the table itself, can be refused for its flags.
-            Err(failure) if self.owned && failure.index < 3 => {
+            // The kernel does not know the flags.
+            Err(failure)
+                if self.owned && matches!(failure.errno, Errno::OPNOTSUPP | Errno::INVAL) && failure.index < 3 =>
+            {
                 self.owned = false;
                 let requests = render(&self.plan, self.table(), false, &self.placed);
                 self.socket.transaction(requests)

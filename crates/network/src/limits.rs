@@ -13,3 +13,9 @@ pub(crate) const SETTLE_MS: i64 = 100;
 
 /// The kernel's default of `net.ipv4.ip_local_port_range`, used where it cannot be read.
 pub(crate) const DEFAULT_EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
+
+/// How long a daemon that ends may keep the table from its successor: a killed process closes its sockets last.
+pub(crate) const PREDECESSOR: Duration = Duration::from_secs(2);
+
+/// How often the table is asked for meanwhile.
+pub(crate) const PREDECESSOR_RETRY: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ use crate::{
     background::{Monitor, Reaper},
     bridge::{self, Addresses},
     firewall::{self, Firewall, Plan},
-    foreign,
+    foreign, limits,
     pool::Pool,
     ports::{PortTable, Target},
     record::{Record, Records, random_id},
@@ -26,6 +26,8 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Instant,
 };
 
 /// The link inside the container.
@@ -131,7 +133,7 @@ impl Networks {
         if let Some(bridge) = &bridge {
             // Rules first: a link must not come up before what closes it is there.
             firewall.adopt_elements().context("read the firewall's maps")?;
-            firewall.render().map_err(|failure| refused(&config.bridge, failure))?;
+            first_render(&mut firewall)?;
             if config.firewall_v4 || config.firewall_v6 {
                 foreign::ensure(&mut firewall.socket, &config.bridge)
                     .context("open the FORWARD chain for the bridge")?;
@@ -310,13 +312,21 @@ impl Networks {
     /// Ends the background threads, after what was released is gone. Where containers are connected everything else stays
     /// for them; where none is, the rules (other programs' included), the table, and a bridge of our making are removed.
     pub fn shutdown(&self) {
-        let Some((reaper, monitor)) = lock(&self.threads).take() else { return };
-        reaper.stop();
-        monitor.stop();
+        if !self.stop_threads() {
+            return;
+        }
         let Some(bridge) = self.bridge.filter(|_| lock(&self.shared.state).endpoints.is_empty()) else { return };
         if let Err(error) = self.remove_all(&bridge) {
             tracing::warn!(%error, "the default bridge is not wholly removed");
         }
+    }
+
+    /// Whether they were running.
+    fn stop_threads(&self) -> bool {
+        let Some((reaper, monitor)) = lock(&self.threads).take() else { return false };
+        reaper.stop();
+        monitor.stop();
+        true
     }
 
     fn remove_all(&self, bridge: &Bridge) -> Result<()> {
@@ -330,13 +340,32 @@ impl Networks {
     }
 }
 
-/// Why the first write of the table failed.
-fn refused(bridge: &str, failure: rorqual_netlink::Failure) -> Error {
-    if failure.errno == Errno::PERM && rustix::process::geteuid().is_root() {
-        let text = format!("bridge {bridge} belongs to another daemon that runs; choose another name with --bridge");
-        return Error::conflict(text).caused_by(failure);
+impl Drop for Networks {
+    /// Without [`Networks::shutdown`] everything stays as it is, but for the threads.
+    fn drop(&mut self) {
+        self.stop_threads();
     }
-    Error::internal("write the firewall's table").caused_by(failure)
+}
+
+/// Writes the table, which a daemon that is just ending may still have for a moment.
+fn first_render(firewall: &mut Firewall) -> Result<()> {
+    let end = Instant::now() + limits::PREDECESSOR;
+    loop {
+        match firewall.render() {
+            Ok(()) => return Ok(()),
+            Err(failure) if failure.errno == Errno::PERM && rustix::process::geteuid().is_root() => {
+                if Instant::now() >= end {
+                    let bridge = &firewall.plan.bridge;
+                    let text = format!(
+                        "bridge {bridge} belongs to another daemon that runs; choose another name with --bridge"
+                    );
+                    return Err(Error::conflict(text).caused_by(failure));
+                }
+                thread::sleep(limits::PREDECESSOR_RETRY);
+            }
+            Err(failure) => return Err(failure).context("write the firewall's table"),
+        }
+    }
 }
 
 /// No leases yet: the bridge's own addresses are taken.

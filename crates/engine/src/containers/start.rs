@@ -301,13 +301,9 @@ fn ports(record: &Record) -> Result<Vec<PortRequest>> {
     let mut ports = Vec::new();
     let host = &record.host_config;
     for (key, bindings) in host.port_bindings.iter().flatten() {
-        match bindings.as_deref() {
-            None | Some([]) => ports.push(PortRequest::from_binding(key, "", "")?),
-            Some(bindings) => {
-                for binding in bindings {
-                    ports.push(PortRequest::from_binding(key, &binding.host_ip, &binding.host_port)?);
-                }
-            }
+        // An empty list publishes nothing, as in dockerd.
+        for binding in bindings.iter().flatten() {
+            ports.push(PortRequest::from_binding(key, &binding.host_ip, &binding.host_port)?);
         }
     }
     if host.publish_all_ports {
