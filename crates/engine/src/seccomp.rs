@@ -85,8 +85,8 @@ mod tests {
     use super::*;
 
     fn filters(default: Option<&str>) -> Filters {
-        let config =
-            crate::EngineConfig { seccomp_profile: default.map(str::to_owned), ..crate::EngineConfig::default() };
+        let mut config = crate::EngineConfig::new("/data", "/run", "/shim");
+        config.seccomp_profile = default.map(str::to_owned);
         Filters::new(&config).unwrap()
     }
 
