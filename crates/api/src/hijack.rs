@@ -67,7 +67,8 @@ fn plain(call: Call, session: AttachStream) -> Reply {
         let ended = if has_input {
             session.run(call.archive(), ours).await
         } else {
-            let idle = AttachStream { writer: None, ..session };
+            let mut idle = session;
+            idle.writer = None;
             idle.run(empty(), ours).await
         };
         if let Err(error) = ended {
