@@ -60,11 +60,9 @@ impl Cli {
     }
 
     /// Asks a question on standard output and takes `y` for yes.
-    pub fn confirm(&self, question: &str) -> Result<bool> {
+    pub async fn confirm(&self, question: &str) -> Result<bool> {
         self.print(format!("{question} [y/N] "))?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y"))
+        Ok(matches!(read_line().await?.trim(), "y" | "Y"))
     }
 
     /// The format of a list: the flag, else what `config.json` says, where the user did not ask for ids only.
@@ -123,6 +121,16 @@ pub fn write_all(bytes: &[u8]) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::silent(1)),
         other => Ok(other?),
     }
+}
+
+/// One line of standard input; an interrupt still ends us while we wait for it.
+pub async fn read_line() -> Result<String> {
+    let read = || {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    };
+    let line = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::from)??;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 /// Standard input as a file that can be sent.

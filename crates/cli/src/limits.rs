@@ -10,6 +10,8 @@ pub(crate) const HELP_WIDTH: usize = 80;
 pub(crate) const RESIZE_TRIES: u32 = 10;
 /// The wait before the first of those tries; each next one waits longer by as much.
 pub(crate) const RESIZE_WAIT_MS: u64 = 10;
+/// Interrupts that `run --sig-proxy=false` lets pass before one ends it.
+pub(crate) const INTERRUPTS_HELD: u32 = 2;
 /// Longest line of an environment or label file.
 pub(crate) const FILE_LINE_MAX: usize = 64 << 10;
 /// Most columns of a command in `ps` without `--no-trunc`.

@@ -3,7 +3,7 @@
 use crate::{
     PROGRAM,
     args::{self, Command, Flag, Group, Matches, Node},
-    attach::tty,
+    attach::{signals, tty},
     cli::Cli,
     completion, container, context,
     failure::{Failure, Result},
@@ -154,7 +154,13 @@ fn execute(globals: Matches, command: &'static Command, called: &str, words: &[S
     let matches = args::parse(command, called, words)?;
     let mut cli = Cli::new(globals);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on((command.run)(&mut cli, &matches));
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            outcome = (command.run)(&mut cli, &matches) => outcome,
+            status = signals::ended() => Err(Failure::silent(status)),
+        }
+    });
     // A thread that waits for input must not keep us.
     runtime.shutdown_background();
     outcome

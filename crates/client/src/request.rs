@@ -139,8 +139,14 @@ fn escape_path(path: &str) -> String {
     escaped
 }
 
+/// Escapes a name or a value; a space becomes a plus, as in a form.
 fn escape_query(text: &str, into: &mut String) {
-    escape(text, b"-._~", into);
+    for (index, word) in text.split(' ').enumerate() {
+        if index > 0 {
+            into.push('+');
+        }
+        escape(word, b"-._~", into);
+    }
 }
 
 fn escape(text: &str, plain: &[u8], into: &mut String) {

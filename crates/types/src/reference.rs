@@ -161,8 +161,10 @@ impl FromStr for Reference {
             _ => (DEFAULT_DOMAIN, name),
         };
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
+            let library = if domain == DEFAULT_DOMAIN && !path.contains('/') { "library/" } else { "" };
             return Err(Error::invalid(
                 "invalid reference format: repository name (".to_owned()
+                    + library
                     + &path.chars().take(200).collect::<String>()
                     + ") must be lowercase",
             ));

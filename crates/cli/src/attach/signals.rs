@@ -3,7 +3,10 @@
 use super::tty;
 use crate::limits;
 use rorqual_client::Client;
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -37,7 +40,10 @@ const FORWARDED: [(i32, &str); 22] = [
     (27, "PROF"),
 ];
 
-/// Ends its task when it goes.
+/// How many signals that would end us are held off while a command takes them for its own.
+static HELD: AtomicU32 = AtomicU32::new(0);
+
+/// Ends its tasks when it goes.
 #[derive(Debug)]
 pub(crate) struct Forwarding(Vec<JoinHandle<()>>);
 
@@ -47,8 +53,46 @@ impl Drop for Forwarding {
     }
 }
 
+/// While it lives, interrupts do not end us.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _forwarding: Option<Forwarding>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Holds interrupts off without passing them on; the third in a row ends us all the same.
+pub(crate) fn hold() -> Held {
+    HELD.store(limits::INTERRUPTS_HELD, Ordering::Relaxed);
+    Held { _forwarding: None }
+}
+
+/// Waits for an interrupt or a termination that no command has taken, and gives the exit status it means.
+pub(crate) async fn ended() -> u8 {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    loop {
+        let status = tokio::select! {
+            Some(()) = interrupt.recv() => 130,
+            Some(()) = terminate.recv() => 143,
+            else => return std::future::pending().await,
+        };
+        match HELD.load(Ordering::Relaxed) {
+            0 => return status,
+            u32::MAX => {}
+            left => HELD.store(left - 1, Ordering::Relaxed),
+        }
+    }
+}
+
 /// Forwards every signal to `container` from now on.
-pub(crate) fn forward(client: &Client, container: &str) -> Forwarding {
+pub(crate) fn forward(client: &Client, container: &str) -> Held {
     let (send, mut receive) = mpsc::channel::<&'static str>(FORWARDED.len());
     let mut tasks = Vec::new();
     for (number, name) in FORWARDED {
@@ -70,7 +114,8 @@ pub(crate) fn forward(client: &Client, container: &str) -> Forwarding {
             let _ = client.post(format!("/containers/{container}/kill")).query("signal", name).send().await;
         }
     }));
-    Forwarding(tasks)
+    HELD.store(u32::MAX, Ordering::Relaxed);
+    Held { _forwarding: Some(Forwarding(tasks)) }
 }
 
 /// What a terminal's size is sent for.
@@ -80,6 +125,17 @@ pub(crate) enum Resized<'a> {
     Container(&'a str),
     /// A process started in a container.
     Exec(&'a str),
+}
+
+/// Makes a program draw its screen again for a client that has just attached: it is told another size first.
+pub(crate) async fn redraw(client: &Client, container: &str) {
+    let Some((rows, columns)) = tty::stdout_size() else { return };
+    let request = client
+        .post(format!("/containers/{container}/resize"))
+        .query("h", rows.saturating_add(1).to_string())
+        .query("w", columns.saturating_add(1).to_string());
+    // Only the looks of the screen depend on it.
+    let _ = request.send().await;
 }
 
 /// Sends our size now, again while the program is not ready for it, and at each change.

@@ -42,8 +42,11 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let _signals = proxies.then(|| signals::forward(&client, name));
     let keys = cli.detach_keys(matches.text("detach-keys"));
     let connection = Attach { stdin, stdout: true, stderr: true }.open(&client, name, &keys).await?;
-    let _sizes = (terminal && tty::stdout_is_terminal())
-        .then(|| signals::follow_size(&client, signals::Resized::Container(name)));
+    let sized = terminal && tty::stdout_is_terminal();
+    if sized {
+        signals::redraw(&client, name).await;
+    }
+    let _sizes = sized.then(|| signals::follow_size(&client, signals::Resized::Container(name)));
     let streams = Streams { stdin, output: true, tty: terminal };
     match pump(connection, streams, DetachKeys::parse(&keys)?).await? {
         Ended::Detached => Err(Failure::message("read escape sequence")),

@@ -28,11 +28,26 @@ pub const COMMAND: Command = Command {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let failed = |text: String| Failure::Run { text, status: 125, called: matches.called.clone() };
+    check_system(matches)?;
     let body = create_body::parse(matches).map_err(failed)?;
     check(matches).map_err(failed)?;
     let id = create(cli, matches, &body).await?;
     cli.line(id)?;
     Ok(0)
+}
+
+/// Flags that mean something to a daemon on Windows alone.
+const WINDOWS: [&str; 4] = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
+
+/// Refuses the flags of another system.
+pub(super) fn check_system(matches: &Matches) -> Result<()> {
+    let given = WINDOWS.into_iter().filter(|flag| matches.given(flag));
+    let lines: Vec<String> = given
+        .map(|flag| {
+            format!("\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux")
+        })
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(Failure::message(lines.join("\n"))) }
 }
 
 /// What both commands refuse before they call the daemon.

@@ -233,6 +233,9 @@ fn host_config(matches: &Matches, ports: &Ports, volumes: &Volumes) -> Result<Va
     let tmpfs: Vec<(String, Value)> = tmpfs(matches.list("tmpfs"));
     let storage = storage_options(matches.list("storage-opt"))?;
     let sysctls = matches.list("sysctl");
+    if matches.list("mount").iter().any(|text| text.contains("bind-nonrecursive")) {
+        eprintln!("WARNING: bind-nonrecursive is deprecated, use bind-recursive=disabled instead");
+    }
     let mut mounts = matches.list("mount").iter().map(|text| mount::parse(text)).collect::<Result<Vec<_>, _>>()?;
     if matches.on("use-api-socket") {
         mounts.push(mount::api_socket(&api_socket_path()?));

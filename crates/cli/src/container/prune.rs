@@ -28,8 +28,8 @@ pub const COMMAND: Command = Command {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let warning = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
-    if !matches.on("force") && !cli.confirm(warning)? {
-        return Err(crate::Failure::message("container prune has been cancelled"));
+    if !matches.on("force") && !cli.confirm(warning).await? {
+        return Ok(0);
     }
     let filters = cli.prune_filters(matches);
     let client = cli.client()?;

@@ -28,6 +28,7 @@ pub const COMMAND: Command = Command {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let failed = |text: String| Failure::Run { text, status: 125, called: matches.called.clone() };
+    create::check_system(matches)?;
     let mut body = create_body::parse(matches).map_err(failed)?;
     create::check(matches).map_err(failed)?;
     let detached = matches.on("detach");
@@ -41,8 +42,8 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     }
     let id = create(cli, matches, &body).await.map_err(|failure| as_run(failure, matches))?;
     let client = cli.client()?;
-    let proxies = matches.switch("sig-proxy").unwrap_or(true) && !body.tty && !detached;
-    let _signals = proxies.then(|| signals::forward(&client, &id));
+    let proxies = matches.switch("sig-proxy").unwrap_or(true) && !body.tty;
+    let _signals = (!detached).then(|| if proxies { signals::forward(&client, &id) } else { signals::hold() });
 
     let streams = Streams { stdin: body.attach_stdin, output: body.attach_stdout || body.attach_stderr, tty: body.tty };
     let keys_text = cli.detach_keys(matches.text("detach-keys"));
@@ -70,11 +71,6 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
         return Ok(0);
     };
     if pump(connection, streams, DetachKeys::parse(&keys_text)?).await? == Ended::Detached {
-        return Ok(0);
-    }
-    // Attached to standard input alone, docker prints the id once the input has been handed over.
-    if !streams.output {
-        cli.line(&id)?;
         return Ok(0);
     }
     let code = wait.code().await?;

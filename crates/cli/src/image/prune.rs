@@ -3,7 +3,7 @@
 use crate::{
     args::{Args, Command, Flag, Matches},
     cli::Cli,
-    failure::{Failure, Result},
+    failure::Result,
     human,
     opts::filter::Filters,
     value::Value,
@@ -32,8 +32,8 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
         true => "WARNING! This will remove all images without at least one container associated to them.",
         false => "WARNING! This will remove all dangling images.",
     };
-    if !matches.on("force") && !cli.confirm(&format!("{warning}\nAre you sure you want to continue?"))? {
-        return Err(Failure::message("image prune has been cancelled"));
+    if !matches.on("force") && !cli.confirm(&format!("{warning}\nAre you sure you want to continue?")).await? {
+        return Ok(0);
     }
     let filters = cli.prune_filters(matches);
     let client = cli.client()?;

@@ -3,7 +3,7 @@
 use crate::{
     args::{Args, Command, Flag, Matches},
     cli::Cli,
-    failure::{Failure, Result},
+    failure::Result,
     opts::filter::Filters,
     value::Value,
 };
@@ -26,8 +26,8 @@ pub const COMMAND: Command = Command {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let warning = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?";
-    if !matches.on("force") && !cli.confirm(warning)? {
-        return Err(Failure::message("network prune has been cancelled"));
+    if !matches.on("force") && !cli.confirm(warning).await? {
+        return Ok(0);
     }
     let filters = cli.prune_filters(matches);
     let client = cli.client()?;

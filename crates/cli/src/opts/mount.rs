@@ -73,7 +73,6 @@ impl Mount {
             "bind-nonrecursive" => {
                 self.families.push("bind");
                 let value = truth(&name, value)?;
-                eprintln!("WARNING: bind-nonrecursive is deprecated, use bind-recursive=disabled instead");
                 set(&mut self.bind, "NonRecursive", Value::Bool(value));
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 use crate::{
     args::{Args, Command, Flag, Matches},
     attach::tty,
-    cli::Cli,
+    cli::{Cli, read_line},
     failure::{Failure, Result},
     opts::object,
     value::Value,
@@ -43,7 +43,7 @@ pub(crate) fn server_key(server: &str) -> String {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let server = server_key(matches.arg(0));
-    let (user, password) = credentials(matches)?;
+    let (user, password) = credentials(matches).await?;
     let client = cli.client()?;
     let body = object([
         ("username", user.as_str().into()),
@@ -69,7 +69,7 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     Ok(0)
 }
 
-fn credentials(matches: &Matches) -> Result<(String, String)> {
+async fn credentials(matches: &Matches) -> Result<(String, String)> {
     let user = matches.text("username").to_owned();
     if matches.on("password-stdin") {
         if matches.given("password") {
@@ -92,8 +92,8 @@ fn credentials(matches: &Matches) -> Result<(String, String)> {
     if !tty::stdin_is_terminal() {
         return Err(Failure::message("Error: Cannot perform an interactive login from a non TTY device"));
     }
-    let user = if user.is_empty() { ask("Username: ", Echo::Shown)? } else { user };
-    let password = if password.is_empty() { ask("Password: ", Echo::Hidden)? } else { password };
+    let user = if user.is_empty() { ask("Username: ", Echo::Shown).await? } else { user };
+    let password = if password.is_empty() { ask("Password: ", Echo::Hidden).await? } else { password };
     Ok((user, password))
 }
 
@@ -103,16 +103,14 @@ enum Echo {
     Hidden,
 }
 
-fn ask(question: &str, echo: Echo) -> Result<String> {
+async fn ask(question: &str, echo: Echo) -> Result<String> {
     crate::cli::print(question)?;
-    let mut answer = String::new();
-    if echo == Echo::Hidden {
-        let hidden = tty::NoEcho::enter();
-        std::io::stdin().read_line(&mut answer)?;
-        drop(hidden);
-        crate::cli::print("\n")?;
-    } else {
-        std::io::stdin().read_line(&mut answer)?;
+    if echo == Echo::Shown {
+        return read_line().await;
     }
-    Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
+    let hidden = tty::NoEcho::enter();
+    let answer = read_line().await?;
+    drop(hidden);
+    crate::cli::print("\n")?;
+    Ok(answer)
 }

@@ -33,8 +33,8 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     if volumes && filters.contains("until") {
         return Err(Failure::message("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
-    if !matches.on("force") && !cli.confirm(&question(all, volumes, &filters.texts().collect::<Vec<_>>()))? {
-        return Err(Failure::message("system prune has been cancelled"));
+    if !matches.on("force") && !cli.confirm(&question(all, volumes, &filters.texts().collect::<Vec<_>>())).await? {
+        return Ok(0);
     }
     let client = cli.client()?;
     let mut reclaimed = 0;

@@ -76,23 +76,21 @@ fn architecture() -> &'static str {
     }
 }
 
-/// The daemon's answer with its build time as docker's client prints it.
+/// The daemon's answer with the build times of its components as docker's client prints them.
 fn built(server: Value) -> Value {
-    match server {
-        Value::Map(fields) => Value::Map(
-            fields
-                .into_iter()
-                .map(|(name, value)| match (name.as_str(), value) {
-                    ("BuildTime", Value::Str(text)) => (name, moment::build_time(&text).into()),
-                    ("Components", Value::List(components)) => {
-                        (name, Value::List(components.into_iter().map(built).collect()))
-                    }
-                    ("Details", details) => (name, built(details)),
-                    (_, value) => (name, value),
-                })
-                .collect(),
-        ),
-        other => other,
+    let Value::Map(fields) = server else { return server };
+    let field = |(name, value): (String, Value)| match (name.as_str(), value) {
+        ("Components", Value::List(components)) => (name, Value::List(components.into_iter().map(built).collect())),
+        ("Details", Value::Map(details)) => (name, Value::Map(details.into_iter().map(detail).collect())),
+        (_, value) => (name, value),
+    };
+    Value::Map(fields.into_iter().map(field).collect())
+}
+
+fn detail((name, value): (String, Value)) -> (String, Value) {
+    match (name.as_str(), value) {
+        ("BuildTime", Value::Str(text)) => (name, moment::build_time(&text).into()),
+        (_, value) => (name, value),
     }
 }
 

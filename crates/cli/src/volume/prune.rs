@@ -37,8 +37,8 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     }
     let which = if all { "all" } else { "anonymous" };
     let warning = format!("WARNING! This will remove {which} local volumes not used by at least one container.");
-    if !matches.on("force") && !cli.confirm(&format!("{warning}\nAre you sure you want to continue?"))? {
-        return Err(Failure::message("volume prune has been cancelled"));
+    if !matches.on("force") && !cli.confirm(&format!("{warning}\nAre you sure you want to continue?")).await? {
+        return Ok(0);
     }
     let client = cli.client()?;
     let (report, reclaimed) = prune(&client, &filters).await?;
