@@ -135,13 +135,17 @@ where
 /// Answers a request; a panic in its handler is that request's failure and nobody else's.
 async fn isolated(api: &Arc<Api>, request: Request<Incoming>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answered = AssertUnwindSafe(answer(api.clone(), request)).catch_unwind().await;
-    let reply = answered.unwrap_or_else(|_| {
+    let reply = caught(answer(api.clone(), request)).await.unwrap_or_else(|| {
         tracing::error!(%method, path = shown(&path), "a handler panicked");
         reply::message(StatusCode::INTERNAL_SERVER_ERROR, "internal error: the request failed in a way it should not")
     });
     tracing::debug!(%method, path = shown(&path), status = reply.status().as_u16(), "request");
     reply
+}
+
+/// What `work` returns; `None` where it panics.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.ok()
 }
 
 fn shown(text: &str) -> String {
@@ -222,5 +226,31 @@ impl Body {
     fn finishing_also(self, guard: impl Send + 'static) -> Self {
         let (body, earlier) = self.without_guard();
         body.finishing((earlier, guard))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_with_its_request() {
+        assert_eq!(caught(async { 5 }).await, Some(5));
+        let fails: Option<()> = caught(async { panic!("one request") }).await;
+        assert!(fails.is_none());
+    }
+
+    #[test]
+    fn a_peer_has_so_many_connections() {
+        let peers = Peers::default();
+        let peer = Peer::Process { pid: 1, uid: 0 };
+        let mut held: Vec<_> = (0..CONNECTIONS_PER_PEER - 1).map(|_| peers.admit(peer).unwrap()).collect();
+        held.push(peers.admit(peer).expect("the last one that may"));
+        assert!(peers.admit(peer).is_none());
+        assert!(peers.admit(Peer::Process { pid: 2, uid: 0 }).is_some());
+        held.pop();
+        assert!(peers.admit(peer).is_some());
+        drop(held);
+        assert!(peers.0.lock().unwrap().is_empty());
     }
 }
