@@ -59,7 +59,7 @@ async fn carry(session: AttachStream, connection: TokioIo<Upgraded>) {
 }
 
 /// A session as an answer's body. The request's body, where there is one, is the input.
-fn plain(call: Call, session: AttachStream) -> Reply {
+fn plain(call: Call, mut session: AttachStream) -> Reply {
     let raw = HeaderValue::from_static("application/vnd.docker.raw-stream");
     let (ours, theirs) = tokio::io::duplex(CHUNK);
     let has_input = session.writer.is_some() && !hyper::body::Body::is_end_stream(call.request.body());
@@ -67,9 +67,8 @@ fn plain(call: Call, session: AttachStream) -> Reply {
         let ended = if has_input {
             session.run(call.archive(), ours).await
         } else {
-            let mut idle = session;
-            idle.writer = None;
-            idle.run(empty(), ours).await
+            session.writer = None;
+            session.run(empty(), ours).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "stream ended early");

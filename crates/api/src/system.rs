@@ -9,7 +9,7 @@ use crate::{
 };
 use hyper::{
     Method, StatusCode,
-    header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, PRAGMA},
 };
 use rorqual_api_types::system::{AuthConfig, Component, Info, Platform, Version};
 use rorqual_engine::system::DiskUsageOptions;
@@ -18,9 +18,13 @@ use serde_json::{Value, json};
 
 /// `GET` and `HEAD /_ping`: how clients learn what they speak to.
 pub(crate) async fn ping(call: Call) -> Result<Reply> {
-    let body = if *call.request.method() == Method::HEAD { Body::empty() } else { Body::full("OK") };
+    let head_only = *call.request.method() == Method::HEAD;
+    let body = if head_only { Body::empty() } else { Body::full("OK") };
     let mut reply = reply::typed(StatusCode::OK, HeaderValue::from_static("text/plain; charset=utf-8"), body);
     let headers = reply.headers_mut();
+    if head_only {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     // There is no builder. Version 1 keeps clients that have a choice away from BuildKit's sessions, so that `docker

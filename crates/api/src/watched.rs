@@ -2,6 +2,7 @@
 //! closed in the end.
 
 use crate::limits::{HEAD_DEADLINE, IDLE_DEADLINE};
+use futures_util::task::AtomicWaker;
 use std::{
     io,
     pin::Pin,
@@ -25,7 +26,14 @@ const BUSY: u8 = 2;
 
 /// Where a connection stands; shared by its bytes and its requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub(crate) struct Phase(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    /// Whoever reads the connection: the end of a request sets it a deadline.
+    reader: AtomicWaker,
+}
 
 /// Held while a request is served.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ pub(crate) struct Busy(Phase);
 impl Phase {
     /// A request's head is complete.
     pub(crate) fn begin(&self) -> Busy {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.0.phase.store(BUSY, Ordering::Relaxed);
         Busy(self.clone())
     }
 }
@@ -48,7 +56,9 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.store(IDLE, Ordering::Relaxed);
+        let shared = &self.0.0;
+        shared.phase.store(IDLE, Ordering::Relaxed);
+        shared.reader.wake();
     }
 }
 
@@ -65,13 +75,14 @@ pub(crate) struct Watched<S> {
 impl<S> Watched<S> {
     /// Watches `inner`. A new connection has as long for its first request as any request's head.
     pub(crate) fn new(inner: S, phase: Phase) -> Self {
-        phase.0.store(HEAD, Ordering::Relaxed);
+        phase.0.phase.store(HEAD, Ordering::Relaxed);
         Self { inner, phase, timed: HEAD, deadline: Box::pin(sleep_until(Instant::now() + HEAD_DEADLINE)) }
     }
 
     /// Sets the deadline of a phase that has just begun; whether it has passed.
     fn overdue(&mut self, context: &mut Context<'_>) -> bool {
-        let phase = self.phase.0.load(Ordering::Relaxed);
+        self.phase.0.reader.register(context.waker());
+        let phase = self.phase.0.phase.load(Ordering::Relaxed);
         if phase != self.timed {
             self.timed = phase;
             let wait = if phase == HEAD { HEAD_DEADLINE } else { IDLE_DEADLINE };
@@ -91,7 +102,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         match Pin::new(&mut self.inner).poll_read(context, buffer) {
             Poll::Ready(read) => {
                 if buffer.filled().len() > before {
-                    let phase = &self.phase.0;
+                    let phase = &self.phase.0.phase;
                     let _ = phase.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
                 }
                 Poll::Ready(read)
