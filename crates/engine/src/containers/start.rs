@@ -9,7 +9,7 @@ use super::{
     task::Task,
 };
 use crate::{
-    limits::START_DEADLINE,
+    limits::{SHIM_ANSWER, START_DEADLINE},
     parts::{Parts, blocking},
     stream::{AttachReader, AttachWriter, Promise},
 };
@@ -121,13 +121,16 @@ impl Task {
     async fn release(&mut self, control: &mut Control) -> Result<i32, Failure> {
         let (pid, netns) = created(control).await?;
         let messages = self.connect_network(netns).await?;
-        self.keep_promises().await;
+        let sessions = self.ask_for_sessions();
         self.volume_events("mount");
         self.network_event("connect", self.status.endpoint.as_ref());
         failpoint!("start.before_go")?;
         control.tell(&Request::Go { network: messages })?;
         match control.answer(START_DEADLINE).await? {
             Event::Started => {
+                for (promise, session) in sessions {
+                    keep(promise, session).await;
+                }
                 failpoint!("start.started")?;
                 Ok(pid)
             }
@@ -159,23 +162,28 @@ impl Task {
         .await
     }
 
-    /// Opens the sessions that were asked for before the start, so that they miss nothing.
-    async fn keep_promises(&mut self) {
-        for (promise, streams) in std::mem::take(&mut self.promises) {
-            if promise.is_stale() {
-                continue;
-            }
-            if let Err(error) = open_session(&self.parts.run_dir(&self.record.id), promise, streams).await {
-                tracing::warn!(%error, container = %self.record.id, "a session could not be opened");
+    /// Connects the sessions that were asked for before the start. The shim takes them up before it reads the program's
+    /// first output, so that they miss nothing, and answers then.
+    fn ask_for_sessions(&mut self) -> Vec<(Promise, Control)> {
+        let dir = self.parts.run_dir(&self.record.id);
+        let promises = std::mem::take(&mut self.promises);
+        let mut sessions = Vec::with_capacity(promises.len());
+        for (promise, streams) in promises.into_iter().filter(|(promise, _)| !promise.is_stale()) {
+            match ask_for_session(&dir, streams) {
+                Ok(session) => sessions.push((promise, session)),
+                Err(error) => {
+                    tracing::warn!(%error, container = %self.record.id, "a session could not be opened");
+                }
             }
         }
+        sessions
     }
 
     /// A session now, or with the next start.
     pub(super) async fn attach(&mut self, streams: Streams) -> Result<(AttachReader, Option<AttachWriter>)> {
         let (reader, writer, promise) = Promise::new(streams.stdin);
         if self.live.is_some() {
-            open_session(&self.parts.run_dir(&self.record.id), promise, streams).await?;
+            keep(promise, ask_for_session(&self.parts.run_dir(&self.record.id), streams)?).await;
         } else {
             self.promises.retain(|(promise, _)| !promise.is_stale());
             self.promises.push((promise, streams));
@@ -184,14 +192,21 @@ impl Task {
     }
 }
 
-async fn open_session(dir: &Path, promise: Promise, streams: Streams) -> Result<()> {
-    let dir = dir.to_owned();
-    let connection = blocking(move || spawn::connect(&dir)).await?;
-    let mut control = Control::new(connection)?;
+/// Asks the shim for a session. Connecting to a socket that listens does not block.
+fn ask_for_session(dir: &Path, streams: Streams) -> Result<Control> {
+    let control = Control::new(spawn::connect(dir)?)?;
     let Streams { stdin, stdout, stderr } = streams;
-    control.order(&Request::Attach { exec: None, stdin, stdout, stderr }).await?;
-    promise.keep(control.into_stream());
-    Ok(())
+    control.tell(&Request::Attach { exec: None, stdin, stdout, stderr })?;
+    Ok(control)
+}
+
+/// Hands a session over once the shim has agreed to it.
+async fn keep(promise: Promise, mut session: Control) {
+    match session.answer(SHIM_ANSWER).await {
+        Ok(Event::Ok) => promise.keep(session.into_stream()),
+        Ok(other) => tracing::warn!(?other, "a session was refused"),
+        Err(error) => tracing::warn!(%error, "a session could not be opened"),
+    }
 }
 
 /// Waits until the container's namespaces exist.
