@@ -346,7 +346,8 @@ impl Connection {
     }
 
     /// The socket, for a connection that becomes a byte stream, and the bytes of it already read.
-    pub fn into_stream(self) -> (OwnedFd, Vec<u8>) {
+    pub fn into_stream(mut self) -> (OwnedFd, Vec<u8>) {
+        self.buffer.shrink_to_fit();
         (self.fd, self.buffer)
     }
 }

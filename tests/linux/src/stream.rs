@@ -21,15 +21,15 @@ impl Attached {
         Self { file: fd.into(), rest }
     }
 
-    /// Sends input.
+    /// Sends input. A process that has ended takes none.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.file.write_all(&(bytes.len() as u32).to_le_bytes()).unwrap();
-        self.file.write_all(bytes).unwrap();
+        let chunk = [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat();
+        let _ = self.file.write_all(&chunk);
     }
 
     /// Ends the input.
     pub fn end_input(&mut self) {
-        self.file.write_all(&0u32.to_le_bytes()).unwrap();
+        self.send(&[]);
     }
 
     /// Everything until the streams end.

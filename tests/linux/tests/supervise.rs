@@ -138,7 +138,7 @@ fn control_c_at_a_terminal_reaches_the_program_once() {
 fn an_exec_is_in_the_container() {
     let Some(lab) = Lab::new() else { return };
     for userns in [false, true] {
-        let mut case = Case::sh(&lab, "sleep 1000").userns(userns);
+        let mut case = Case::new(&lab, &["sleep", "1000"]).userns(userns);
         case.resources = serde_json::from_value(serde_json::json!({"pids": {"limit": 100}})).unwrap();
         let mut container = case.start().unwrap();
         let (out, err, code) = container.exec("hostname; id -G; cat /proc/1/comm; echo e >&2; for p in self 1; do readlink /proc/$p/ns/user; done | sort -u | wc -l; awk '$5 == \"/\"' /proc/self/mountinfo | wc -l; exit 9");
@@ -289,11 +289,16 @@ fn killing_the_shim_does_not_kill_what_runs() {
 #[test]
 fn signals_go_to_one_or_to_all() {
     let Some(lab) = Lab::new() else { return };
-    let mut container =
-        Case::sh(&lab, "trap 'echo usr1' USR1; (trap 'echo child' USR1; echo r; while :; do sleep 0.05; done) & echo r; while :; do sleep 0.05; done").start().unwrap();
-    let mut attached = container.attach(false);
-    attached.read_until("r\n");
-    std::thread::sleep(Duration::from_millis(100));
+    let child = "(trap 'echo child' USR1; echo armed; while :; do sleep 0.05; done) &";
+    let script = format!("trap 'echo usr1' USR1; {child} echo armed; while :; do sleep 0.05; done");
+    let mut container = Case::sh(&lab, &script).create().unwrap();
+    let connection = container.ask_attach(None, false);
+    container.go().unwrap();
+    let mut attached = container.attached(connection);
+    let mut armed = 0;
+    while armed < 2 {
+        armed += attached.read_until("armed").matches("armed").count();
+    }
     container.request(&Request::Signal { signal: 10, all: false });
     attached.read_until("usr1");
     container.request(&Request::Signal { signal: 10, all: true });
