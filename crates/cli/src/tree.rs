@@ -175,12 +175,9 @@ fn asks_for_help(command: &Command, words: &[String]) -> bool {
             "--" => return false,
             "--help" => return true,
             "-h" if !takes_h => return true,
-            word if word.starts_with('-') && word.len() > 1 => {
-                // A value that follows its flag is no flag.
-                if takes_next(command, word) {
-                    rest.next();
-                }
-            }
+            // A value that follows its flag is no flag.
+            word if takes_next(command, word) => drop(rest.next()),
+            word if word.starts_with('-') && word.len() > 1 => {}
             _ if command.flags_first => return false,
             _ => {}
         }
@@ -188,7 +185,11 @@ fn asks_for_help(command: &Command, words: &[String]) -> bool {
     false
 }
 
+/// Whether `word` is a flag whose value is the next word.
 fn takes_next(command: &Command, word: &str) -> bool {
+    if !word.starts_with('-') {
+        return false;
+    }
     let takes = |flag: &Flag| !matches!(flag.kind, args::Kind::Switch);
     if let Some(long) = word.strip_prefix("--") {
         return !long.contains('=')

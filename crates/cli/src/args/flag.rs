@@ -11,6 +11,9 @@ pub enum Kind {
     List(&'static str),
 }
 
+/// Refuses a malformed value with docker's reason.
+pub type Check = fn(&str) -> Result<(), String>;
+
 /// A flag as data: names, type, help text, the check of its values.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
@@ -29,7 +32,7 @@ pub struct Flag {
     /// Left out of help.
     pub hidden: bool,
     /// Refuses a malformed value.
-    pub check: Option<fn(&str) -> Result<(), String>>,
+    pub check: Option<Check>,
 }
 
 impl Flag {
@@ -123,7 +126,7 @@ impl Flag {
     }
 
     /// With a check of each value.
-    pub const fn check(mut self, check: fn(&str) -> Result<(), String>) -> Self {
+    pub const fn check(mut self, check: Check) -> Self {
         self.check = Some(check);
         self
     }

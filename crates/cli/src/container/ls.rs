@@ -3,12 +3,13 @@
 use crate::{
     args::{Args, Command, Flag, Matches},
     cli::Cli,
-    failure::Result,
+    failure::{Failure, Result},
     human,
     limits::{COMMAND_COLUMNS, SIZE_DIGITS},
     opts::filter::Filters,
     print::{Listing, Row, ellipsis, label_method, labels_text, ports, row, short_id},
     system::moment,
+    template::Template,
     value::Value,
 };
 use jiff::Timestamp;
@@ -66,8 +67,9 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
         (_, Some(count)) if count > 0 => Some(count),
         _ => None,
     };
+    Template::parse(&format).map_err(|why| Failure::message(format!("failed to parse template: {why}")))?;
     // A template that prints sizes must ask for them.
-    let sized = matches.on("size") || format.contains(".Size") || (format.contains("json") && asks_for_all(&format));
+    let sized = matches.on("size") || format.contains(".Size") || asks_for_all(&format);
     let client = cli.client()?;
     let request = client
         .get("/containers/json")
@@ -85,9 +87,9 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     Ok(0)
 }
 
-/// Whether a template prints the whole row as JSON.
+/// Whether a template prints the whole row as JSON; the word `json` alone does not ask for sizes.
 fn asks_for_all(format: &str) -> bool {
-    format == "json" || format.replace(' ', "").contains("json.}")
+    format.replace(' ', "").contains("json.}")
 }
 
 /// The fields of one container.
@@ -185,5 +187,27 @@ fn size(container: &Value) -> String {
     match container.int("SizeRootFs") {
         whole if whole > 0 => format!("{own} (virtual {})", human::size(whole as f64, SIZE_DIGITS)),
         _ => own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The daemon's answer and what docker 28.2 printed for it, in the same second.
+    fn check(format: &str, whole: bool, want: &str) {
+        let containers = Value::parse(include_bytes!("../../tests/golden/containers.json")).unwrap();
+        let now = include_str!("../../tests/golden/now.txt").trim().parse().unwrap();
+        let now = Timestamp::from_second(now).unwrap();
+        let rows = containers.items().iter().map(|container| row_of(container, whole, now)).collect();
+        assert_eq!(LISTING.render(format, false, rows).unwrap(), want);
+    }
+
+    #[test]
+    fn lists_are_dockers_to_the_byte() {
+        check("", false, include_str!("../../tests/golden/ps.txt"));
+        check("json", false, include_str!("../../tests/golden/ps-json.txt"));
+        let columns = r#"table {{.ID}}\t{{.Command}}\t{{.Mounts}}\t{{.Label "com.example.some_name"}}"#;
+        check(columns, true, include_str!("../../tests/golden/ps-table.txt"));
     }
 }

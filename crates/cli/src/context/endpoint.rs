@@ -46,7 +46,7 @@ pub fn current(cli: &Cli) -> String {
 pub fn resolve(cli: &Cli) -> Result<Endpoint> {
     let hosts = cli.globals.list("host");
     if hosts.len() > 1 {
-        return Err(Failure::message("Specify only one -H"));
+        return Err(Failure::message("Failed to initialize: unable to resolve docker endpoint: Specify only one -H"));
     }
     if !hosts.is_empty() && cli.globals.given("context") {
         return Err(Failure::message("conflicting options: cannot specify both --host and --context"));

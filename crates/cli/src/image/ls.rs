@@ -192,3 +192,20 @@ fn row_of(image: &Value, whole: bool, now: Timestamp, repository: &str, tag: &st
         ("VirtualSize", human::size(size as f64, 4).into()),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_dockers_to_the_byte() {
+        let images = Value::parse(include_bytes!("../../tests/golden/images.json")).unwrap();
+        let now = include_str!("../../tests/golden/now.txt").trim().parse().unwrap();
+        let now = Timestamp::from_second(now).unwrap();
+        let rows = |digests| images.items().iter().flat_map(|image| rows_of(image, false, digests, now)).collect();
+        let table = Listing { table: WITH_DIGESTS, ..LISTING }.render("", false, rows(true)).unwrap();
+        assert_eq!(table, include_str!("../../tests/golden/images.txt"));
+        let json = LISTING.render("json", false, rows(false)).unwrap();
+        assert_eq!(json, include_str!("../../tests/golden/images-json.txt"));
+    }
+}

@@ -24,7 +24,7 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let reference = target
         .parse::<Reference>()
         .map_err(|error| {
-            Failure::message(format!("error parsing reference: {target:?} is not a valid repository/tag: {error}"))
+            Failure::message(format!("Error parsing reference: {target:?} is not a valid repository/tag: {error}"))
         })?
         .or_latest();
     if reference.digest().is_some() {

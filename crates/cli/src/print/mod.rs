@@ -79,7 +79,7 @@ impl Listing<'_> {
 
     fn parse(&self, template: &str) -> Result<Template> {
         Template::parse(&unescape(template))
-            .map_err(|error| Failure::status(64, format!("template parsing error: {error}")))
+            .map_err(|error| Failure::message(format!("template parsing error: {error}")))
     }
 
     fn fill(&self, template: &Template, mut row: Row) -> Result<String> {

@@ -37,21 +37,9 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> String {
                 _ => spec.sharp = true,
             }
         }
-        let mut number = || {
-            let mut value: Option<usize> = None;
-            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                let digit = digit.to_digit(10).unwrap_or(0) as usize;
-                value = Some((value.unwrap_or(0) * 10 + digit).min(WIDTH_MAX));
-            }
-            value
-        };
-        spec.width = number();
+        spec.width = number(&mut chars);
         if chars.next_if_eq(&'.').is_some() {
-            let mut value = 0;
-            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                value = (value * 10 + digit.to_digit(10).unwrap_or(0) as usize).min(WIDTH_MAX);
-            }
-            spec.precision = Some(value);
+            spec.precision = Some(number(&mut chars).unwrap_or(0));
         }
         match chars.next() {
             None => out.push_str("%!(NOVERB)"),
@@ -71,6 +59,16 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> String {
         out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
     out
+}
+
+/// The digits that come next, if any.
+fn number(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {
+    let mut value: Option<usize> = None;
+    while let Some(digit) = chars.next_if(char::is_ascii_digit) {
+        let digit = digit.to_digit(10).unwrap_or(0) as usize;
+        value = Some((value.unwrap_or(0) * 10 + digit).min(WIDTH_MAX));
+    }
+    value
 }
 
 fn one(verb: char, spec: &Spec, value: &Value) -> String {

@@ -27,7 +27,13 @@ fn inner(value: &Value) -> String {
             format!("{{{}}}", words.join(" "))
         }
         Value::Map(entries) => {
-            let mut pairs: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{}", inner(value))).collect();
+            // Beside lists a null is an empty list, as the closed ports among the published ones.
+            let lists = entries.iter().any(|(_, value)| matches!(value, Value::List(_)));
+            let text = |value: &Value| match value {
+                Value::Null if lists => "[]".to_owned(),
+                value => inner(value),
+            };
+            let mut pairs: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{}", text(value))).collect();
             pairs.sort();
             format!("map[{}]", pairs.join(" "))
         }
