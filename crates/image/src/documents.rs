@@ -92,7 +92,7 @@ impl Images {
         let parse = || format!("read {}", descriptor.digest);
         let node = match Document::parse(&descriptor.media_type, &bytes).with_context(parse)? {
             Document::Index(index) => Node::Index(Arc::new(index)),
-            Document::Manifest(manifest) => Node::Manifest(Arc::new(manifest)),
+            Document::Manifest(manifest) => Node::Manifest(Arc::new(*manifest)),
         };
         self.documents.put(
             descriptor.digest,

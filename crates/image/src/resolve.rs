@@ -74,12 +74,12 @@ impl State {
     }
 
     fn by_prefix(&self, digits: &str) -> Result<Option<Target>> {
-        let matches = self.names.values().filter(|record| record.target.digest.hex().starts_with(digits));
+        let mut matches = self.names.values().filter(|record| record.target.digest.hex().starts_with(digits));
         let targets: BTreeSet<Digest> = matches.clone().map(|record| record.target.digest).collect();
         if targets.len() > 1 {
             return Err(Error::not_found("ambiguous reference"));
         }
-        Ok(matches.last().map(|record| Target { name: None, descriptor: record.target.clone() }))
+        Ok(matches.next_back().map(|record| Target { name: None, descriptor: record.target.clone() }))
     }
 
     /// The full names that point to the image, those that stand for none included.

@@ -391,7 +391,7 @@ pub enum Document {
     /// An index or manifest list.
     Index(Index),
     /// A manifest.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
 }
 
 impl Document {
@@ -417,7 +417,7 @@ impl Document {
                 return Err(Error::invalid(format!("the manifest has more than {LAYERS_MAX} layers")));
             }
             let own = manifest.media_type.clone();
-            (Self::Manifest(manifest), own)
+            (Self::Manifest(Box::new(manifest)), own)
         } else {
             return Err(Error::invalid(format!("unsupported media type {}", shown(media_type))));
         };

@@ -338,4 +338,4 @@ fn disk_usage(root: &OwnedFd) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

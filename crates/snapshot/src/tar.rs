@@ -6,7 +6,7 @@
 mod header;
 mod pax;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::limits::{ENTRIES_MAX, EXTENDED_HEADER_MAX, PATH_MAX};
 use header::{Format, Header};
@@ -68,6 +68,7 @@ pub struct Reader<R> {
     /// Where the next byte of `inner` stands, for messages.
     position: u64,
     entries: u64,
+    entries_max: u64,
     /// Data of the current entry that was not read yet.
     remaining: u64,
     /// Filling after it.
@@ -87,7 +88,7 @@ pub(crate) fn shown(path: &[u8]) -> String {
 impl<R: BufRead> Reader<R> {
     /// Reads an archive from its first byte.
     pub fn new(inner: R) -> Self {
-        Self { inner, position: 0, entries: 0, remaining: 0, padding: 0, finished: false }
+        Self { inner, position: 0, entries: 0, entries_max: ENTRIES_MAX, remaining: 0, padding: 0, finished: false }
     }
 
     /// How many bytes of the archive were read.
@@ -128,8 +129,8 @@ impl<R: BufRead> Reader<R> {
                 continue;
             }
             self.entries += 1;
-            if self.entries > ENTRIES_MAX {
-                return Err(Error::invalid(format!("the archive has more than {ENTRIES_MAX} entries")));
+            if self.entries > self.entries_max {
+                return Err(Error::invalid(format!("the archive has more than {} entries", self.entries_max)));
             }
             let entry = build(&header, extended).map_err(|error| error_at(error, at))?;
             self.remaining = entry.size;

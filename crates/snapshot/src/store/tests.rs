@@ -1,9 +1,5 @@
 use super::*;
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-};
+use std::io::{Seek, Write};
 
 /// Not a test by itself: the helper process of the others.
 #[test]
@@ -24,37 +20,98 @@ pub(crate) fn digest(bytes: &[u8]) -> DiffId {
 pub(crate) fn file(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    std::io::Seek::rewind(&mut file).unwrap();
+    file.rewind().unwrap();
     file
 }
 
 /// Unpacks `archives`, lowest first; the chain IDs are made up.
-pub(crate) fn stack(snapshots: &Snapshots, archives: &[Vec<u8>]) -> Result<Vec<ChainId>> {
-    let chain: Vec<ChainId> =
-        (0..archives.len()).map(|n| digest(format!("{n} {:?}", archives[n]).as_bytes())).collect();
-    for (n, archive) in archives.iter().enumerate() {
-        let unpack = Unpack { archive: file(archive), diff_id: digest(archive), verified: false, chain: &chain[..=n] };
-        snapshots.unpack(unpack, &mut |_| {})?;
+pub(crate) fn stack(snapshots: &Snapshots, archives: &[Vec<u8>]) -> Result<(Vec<ChainId>, LayerInfo)> {
+    let mut chain = Vec::new();
+    let mut info = LayerInfo::default();
+    for archive in archives {
+        chain.push(digest(format!("{chain:?} {}", digest(archive)).as_bytes()));
+        let unpack = Unpack { archive: file(archive), diff_id: digest(archive), verified: false, chain: &chain };
+        info = snapshots.unpack(unpack, &mut |_| {})?.unwrap_or_default();
     }
-    Ok(chain)
+    Ok((chain, info))
+}
+
+fn container() -> ContainerId {
+    ContainerId::from_random([3; 32])
 }
 
 #[test]
-fn debian() {
-    let Ok(path) = std::env::var("UNPACK") else { return };
-    let root = tempfile::Builder::new().tempdir_in("/var/tmp").unwrap();
+fn a_containers_directories_come_and_go() {
+    let root = tempfile::tempdir().unwrap();
     let snapshots = snapshots(root.path());
-    for verified in [true, false] {
-        let begin = std::time::Instant::now();
-        let chain = [digest(&[u8::from(verified)])];
-        let unpack = Unpack { archive: File::open(&path).unwrap(), diff_id: digest(b"x"), verified, chain: &chain };
-        let info = snapshots.unpack(unpack, &mut |_| {});
-        println!("{info:?} {:?}", begin.elapsed());
+    let writable = snapshots.prepare(&container()).unwrap();
+    assert_eq!(snapshots.usage(&container()).unwrap(), 4096);
+    fs::write(writable.path.join("upper/file"), "x".repeat(5000)).unwrap();
+    fs::hard_link(writable.path.join("upper/file"), writable.path.join("upper/again")).unwrap();
+    assert_eq!(snapshots.usage(&container()).unwrap(), 4096 + 8192);
+    snapshots.prepare(&container()).unwrap();
+    assert!(writable.path.join("upper/file").exists());
+    snapshots.remove(&container()).unwrap();
+    snapshots.remove(&container()).unwrap();
+    assert!(!writable.path.exists());
+    snapshots.wait_for_deletions();
+    assert_eq!(fs::read_dir(root.path().join("trash")).unwrap().count(), 0);
+}
+
+#[test]
+fn opening_finishes_what_was_interrupted() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("layers/ingest-3/fs/dir")).unwrap();
+    fs::create_dir_all(root.path().join("trash/9/dir")).unwrap();
+    let snapshots = snapshots(root.path());
+    snapshots.wait_for_deletions();
+    assert_eq!(fs::read_dir(root.path().join("trash")).unwrap().count(), 0);
+    assert!(snapshots.layers().unwrap().is_empty());
+    assert_eq!(fs::read_dir(root.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn nothing_of_ours_is_open_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let snapshots = snapshots(root.path());
+    snapshots.prepare(&container()).unwrap();
+    for directory in ["layers", "containers", "trash", &format!("containers/{}", container())] {
+        let mode = fs::metadata(root.path().join(directory)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{directory}");
     }
-    println!(
-        "{}",
-        String::from_utf8_lossy(
-            &std::process::Command::new("du").arg("-sx").arg(root.path().join("layers")).output().unwrap().stdout
-        )
-    );
+}
+
+#[test]
+fn a_wrong_digest_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let snapshots = snapshots(root.path());
+    let archive = [crate::tar::tests::file("a", b"x"), crate::tar::tests::end()].concat();
+    let chain = [digest(b"chain")];
+    let unpack = Unpack { archive: file(&archive), diff_id: digest(b"other"), verified: false, chain: &chain };
+    let error = snapshots.unpack(unpack, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), rorqual_error::Kind::InvalidArgument, "{error}");
+    snapshots.wait_for_deletions();
+    assert_eq!(fs::read_dir(root.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn two_callers_unpack_a_layer_once() {
+    let root = tempfile::tempdir().unwrap();
+    let snapshots = snapshots(root.path());
+    let archive = [crate::tar::tests::file("a", b"x"), crate::tar::tests::end()].concat();
+    let chain = [digest(b"chain")];
+    let results: Vec<bool> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let unpack =
+                        Unpack { archive: file(&archive), diff_id: digest(&archive), verified: false, chain: &chain };
+                    snapshots.unpack(unpack, &mut |_| {}).unwrap().is_some()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(results.iter().filter(|done| **done).count(), 1);
 }
