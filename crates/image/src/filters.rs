@@ -87,30 +87,70 @@ pub(crate) fn matches_reference(filters: &Filters, name: &str) -> bool {
     filters.get("reference").iter().any(|pattern| forms.iter().any(|form| glob(pattern.as_bytes(), form.as_bytes())))
 }
 
-/// Go's `path.Match`: `*` and `?` do not cross a slash; `[a-z]`; `\` quotes.
+/// Go's `path.Match`: `*` and `?` do not cross a slash; `[a-z]`; `\` quotes. A malformed pattern fits nothing.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => {
-            let reach = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
-            (0..=reach).any(|at| glob(rest, &text[at..]))
+    let Some(steps) = compile(pattern) else { return false };
+    // Every place in `text` that a prefix of the pattern may end at; so the work is bounded by both lengths.
+    let mut ends = vec![false; text.len() + 1];
+    ends[0] = true;
+    for step in steps {
+        let mut next = vec![false; text.len() + 1];
+        for at in 0..=text.len() {
+            if matches!(step, Step::Any) {
+                next[at] |= ends[at] || at > 0 && next[at - 1] && text[at - 1] != b'/';
+            } else if at > 0 {
+                next[at] = ends[at - 1] && step.fits(text[at - 1]);
+            }
         }
-        Some((b'?', rest)) => text.split_first().is_some_and(|(first, tail)| *first != b'/' && glob(rest, tail)),
-        Some((b'[', rest)) => {
-            let Some((first, tail)) = text.split_first().filter(|(first, _)| **first != b'/') else { return false };
-            let Some(end) = rest.iter().skip(1).position(|byte| *byte == b']').map(|at| at + 1) else { return false };
-            let (negated, class) = match rest[..end].split_first() {
-                Some((b'^', class)) => (true, class),
-                _ => (false, &rest[..end]),
-            };
-            in_class(class, *first) != negated && glob(&rest[end + 1..], tail)
-        }
-        Some((b'\\', rest)) => match (rest.split_first(), text.split_first()) {
-            (Some((quoted, rest)), Some((first, tail))) => quoted == first && glob(rest, tail),
-            _ => false,
-        },
-        Some((byte, rest)) => text.split_first().is_some_and(|(first, tail)| first == byte && glob(rest, tail)),
+        ends = next;
     }
+    ends[text.len()]
+}
+
+/// One element of a pattern.
+enum Step<'a> {
+    /// `*`
+    Any,
+    /// `?`
+    One,
+    /// `[…]`, `[^…]`
+    Class { negated: bool, class: &'a [u8] },
+    /// The byte itself.
+    Byte(u8),
+}
+
+impl Step<'_> {
+    fn fits(&self, byte: u8) -> bool {
+        match self {
+            Self::Any => false,
+            Self::One => byte != b'/',
+            Self::Class { negated, class } => byte != b'/' && in_class(class, byte) != *negated,
+            Self::Byte(own) => *own == byte,
+        }
+    }
+}
+
+fn compile(mut pattern: &[u8]) -> Option<Vec<Step<'_>>> {
+    let mut steps = Vec::new();
+    while let Some((first, rest)) = pattern.split_first() {
+        let (step, rest) = match first {
+            b'*' => (Step::Any, rest),
+            b'?' => (Step::One, rest),
+            b'[' => {
+                let end = rest.iter().skip(1).position(|byte| *byte == b']')? + 1;
+                let (negated, class) = match rest[..end].split_first() {
+                    Some((b'^', class)) => (true, class),
+                    _ => (false, &rest[..end]),
+                };
+                (Step::Class { negated, class }, &rest[end + 1..])
+            }
+            b'\\' => rest.split_first().map(|(quoted, rest)| (Step::Byte(*quoted), rest))?,
+            byte => (Step::Byte(*byte), rest),
+        };
+        steps.push(step);
+        pattern = rest;
+    }
+    Some(steps)
 }
 
 fn in_class(mut class: &[u8], byte: u8) -> bool {
@@ -143,6 +183,8 @@ mod tests {
             ("a\\*", "a*", true),
             ("", "a", false),
             ("[", "a", false),
+            ("a*b*c", "axxbxxc", true),
+            (&"*a".repeat(50), &"a".repeat(49), false),
         ] {
             assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), fits, "{pattern} {text}");
         }

@@ -31,10 +31,15 @@ impl Images {
     }
 
     /// Undoes [`Images::hold`] in the transaction that removes the container (or after a failed commit of `hold`).
-    /// Layers that only this container kept go with the next deletion of an image.
-    pub fn release(&self, transaction: &mut Transaction, id: &ContainerId) {
+    /// `true` where the image has no name any more and no other container: its layers then wait for
+    /// [`Images::collect_garbage`], to be called after the commit.
+    pub fn release(&self, transaction: &mut Transaction, id: &ContainerId) -> bool {
         transaction.delete(&self.tables.holds, id);
-        self.state().holds.remove(id);
+        let mut state = self.state();
+        let Some(released) = state.holds.remove(id) else { return false };
+        let image = released.held.id;
+        state.names.values().all(|record| record.target.digest != image)
+            && state.holds.values().all(|hold| hold.held.id != image)
     }
 
     /// The image a container was made from, as it was held; for start after the image itself was deleted.

@@ -31,9 +31,13 @@ pub(super) fn remove_files(parts: &Parts, view: &View) -> Result<Vec<(String, St
     let mut transaction = parts.store.begin();
     transaction.delete(&parts.tables.records, &key);
     transaction.delete(&parts.tables.statuses, &key);
-    parts.images.release(&mut transaction, &record.id);
+    let last_use = parts.images.release(&mut transaction, &record.id);
     transaction.commit(Durability::Grouped)?;
     // The container is gone; what a fail point says now changes nothing any more.
     let _ = failpoint!("remove.committed");
+    // The image was deleted by force before its last container: its layers go now.
+    if last_use && let Err(error) = parts.images.collect_garbage() {
+        tracing::warn!(%error, "an unused image's layers stay until the next start");
+    }
     Ok(destroyed)
 }

@@ -152,3 +152,43 @@ fn a_layer_that_expands_without_end_is_refused() {
     assert!(packed.len() < 1 << 20, "{}", packed.len());
     refused(&packed, "more than 1000 times");
 }
+
+/// A file system of 12 MB of its own.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
+            .arg(root.path())
+            .status();
+        assert!(status.unwrap().success());
+        Self(root)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_image_and_serves_the_others() {
+    let disk = SmallDisk::new();
+    let root = disk.0.path();
+    let images = open(root);
+    load(&images, &docker_archive(&["kept"], &[layer("kept", "kept")], "{}")).unwrap();
+    let before = tree(root);
+    for size in [6 << 20, 20 << 20] {
+        let big = docker_archive(&["big"], &[layer("big", &"x".repeat(size))], "{}");
+        let error = load(&images, &big).unwrap_err().to_string();
+        assert!(error.to_lowercase().contains("no space left on device"), "{error}");
+        images.snapshots.wait_for_deletions();
+        assert_eq!(tree(root), before, "{size}");
+    }
+    assert_eq!(names(&images).len(), 1);
+    load(&images, &docker_archive(&["small"], &[layer("small", "small")], "{}")).unwrap();
+    assert_eq!(names(&images).len(), 2);
+}

@@ -257,6 +257,33 @@ fn an_opaque_root_hides_every_name() {
     assert_eq!(xattr(&layers[1].join("d"), "user.overlay.opaque").unwrap(), b"y");
 }
 
+/// The merged tree as the kernel shows it, under the host's root and with attributes of user namespaces.
+#[test]
+fn whiteouts_mean_to_the_kernel_what_they_say() {
+    let stage = Stage::new();
+    let layers = stage
+        .unpack(&[
+            vec![file("gone", b""), directory("hidden"), file("hidden/low", b""), file("kept", b"")],
+            vec![file(".wh.gone", b""), file("hidden/.wh..wh..opq", b""), file("hidden/new", b"")],
+            vec![file("hidden/top", b"")],
+        ])
+        .unwrap();
+    let lowers: Vec<String> = layers.iter().rev().map(|layer| layer.display().to_string()).collect();
+    let target = stage.root.path().join("data/merged");
+    fs::create_dir(&target).unwrap();
+    for option in ["", ",userxattr"] {
+        let script = format!(
+            "mount -t overlay overlay -o lowerdir={}{option} {target} && cd {target} && find . | sort",
+            lowers.join(":"),
+            target = target.display()
+        );
+        let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let shown = String::from_utf8_lossy(&output.stdout).replace('\n', " ");
+        assert_eq!(shown, ". ./hidden ./hidden/new ./hidden/top ./kept ", "{option}");
+    }
+}
+
 #[test]
 fn a_set_group_id_directory_passes_nothing_on() {
     let mut parent = Raw::new(b'5', "d", 0);
