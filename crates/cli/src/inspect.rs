@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
     path: "inspect",
     aliases: &[],
     operands: "NAME|ID [NAME|ID...]",
-    about: "Return low-level information on containers, images, networks and volumes",
+    about: "Show all that is known of containers, images, networks and volumes",
     args: Args::AtLeast(1),
     flags: &[
         FORMAT,

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     path: "container attach",
     aliases: &["attach"],
     operands: "CONTAINER",
-    about: "Attach standard input, output and error to a running container",
+    about: "Connect to the streams of a running container",
     args: Args::Exactly(1),
     flags: &[
         Flag::string("detach-keys", "Keys that detach from the container"),

@@ -19,7 +19,7 @@ pub const COMMAND: Command = Command {
     path: "container create",
     aliases: &["create"],
     operands: "IMAGE [COMMAND] [ARG...]",
-    about: "Create a new container",
+    about: "Make a container from an image without starting it",
     args: Args::AtLeast(1),
     flags: CREATE,
     flags_first: true,

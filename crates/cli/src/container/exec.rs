@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     path: "container exec",
     aliases: &["exec"],
     operands: "CONTAINER COMMAND [ARG...]",
-    about: "Execute a command in a running container",
+    about: "Run another command in a running container",
     args: Args::AtLeast(2),
     flags: &[
         Flag::switch("detach", "Leave the command in the background").short('d'),

@@ -10,7 +10,7 @@ pub const COMMAND: Command = Command {
     path: "container inspect",
     aliases: &[],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Display detailed information on one or more containers",
+    about: "Show all that is known of containers",
     args: Args::AtLeast(1),
     flags: &[FORMAT, crate::args::Flag::switch("size", "Show the sizes of files too").short('s')],
     flags_first: false,

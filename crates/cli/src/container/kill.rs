@@ -8,7 +8,7 @@ pub const COMMAND: Command = Command {
     path: "container kill",
     aliases: &["kill"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Kill one or more running containers",
+    about: "Send a signal to running containers",
     args: Args::AtLeast(1),
     flags: &[Flag::string("signal", "Signal to send").short('s')],
     flags_first: false,

@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "container logs",
     aliases: &["logs"],
     operands: "CONTAINER",
-    about: "Fetch the logs of a container",
+    about: "Print what a container has written",
     args: Args::Exactly(1),
     flags: &[
         Flag::switch("details", "Show the attributes the log driver keeps with each line"),

@@ -8,7 +8,7 @@ pub const COMMAND: Command = Command {
     path: "container pause",
     aliases: &["pause"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Pause all processes within one or more containers",
+    about: "Freeze every process of containers",
     args: Args::AtLeast(1),
     flags: &[],
     flags_first: false,

@@ -12,7 +12,7 @@ pub const COMMAND: Command = Command {
     path: "container port",
     aliases: &["port"],
     operands: "CONTAINER [PRIVATE_PORT[/PROTO]]",
-    about: "List port mappings or a specific mapping for the container",
+    about: "Show where a container's ports are published",
     args: Args::Between(1, 2),
     flags: &[],
     flags_first: false,

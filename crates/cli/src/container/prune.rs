@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
     path: "container prune",
     aliases: &[],
     operands: "",
-    about: "Remove all stopped containers",
+    about: "Remove containers that are not running",
     args: Args::None,
     flags: &[
         Flag::filter("Only those that match (until=<timestamp>, label=<label>)").no_short(),

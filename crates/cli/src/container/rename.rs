@@ -11,7 +11,7 @@ pub const COMMAND: Command = Command {
     path: "container rename",
     aliases: &["rename"],
     operands: "CONTAINER NEW_NAME",
-    about: "Rename a container",
+    about: "Give a container another name",
     args: Args::Exactly(2),
     flags: &[],
     flags_first: false,

@@ -8,7 +8,7 @@ pub const COMMAND: Command = Command {
     path: "container restart",
     aliases: &["restart"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Restart one or more containers",
+    about: "Stop containers and start them again",
     args: Args::AtLeast(1),
     flags: &[
         Flag::string("signal", "Signal to send").short('s'),

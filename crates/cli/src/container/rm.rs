@@ -11,7 +11,7 @@ pub const COMMAND: Command = Command {
     path: "container rm",
     aliases: &["container remove", "rm"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Remove one or more containers",
+    about: "Remove containers",
     args: Args::AtLeast(1),
     flags: &[
         Flag::switch("force", "Kill a running container first").short('f'),

@@ -19,7 +19,7 @@ pub const COMMAND: Command = Command {
     path: "container run",
     aliases: &["run"],
     operands: "IMAGE [COMMAND] [ARG...]",
-    about: "Create and run a new container from an image",
+    about: "Make a container from an image and start it",
     args: Args::AtLeast(1),
     flags: &FLAGS,
     flags_first: true,

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     path: "container start",
     aliases: &["start"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Start one or more stopped containers",
+    about: "Start containers that are not running",
     args: Args::AtLeast(1),
     flags: &[
         Flag::switch("attach", "Attach to the output and pass signals on").short('a'),

@@ -8,7 +8,7 @@ pub const COMMAND: Command = Command {
     path: "container stop",
     aliases: &["stop"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Stop one or more running containers",
+    about: "Stop running containers",
     args: Args::AtLeast(1),
     flags: &[
         Flag::string("signal", "Signal to send").short('s'),

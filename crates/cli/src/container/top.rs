@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     path: "container top",
     aliases: &["top"],
     operands: "CONTAINER [ps OPTIONS]",
-    about: "Display the running processes of a container",
+    about: "Show the processes of a container",
     args: Args::AtLeast(1),
     flags: &[],
     flags_first: true,

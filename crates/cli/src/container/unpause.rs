@@ -8,7 +8,7 @@ pub const COMMAND: Command = Command {
     path: "container unpause",
     aliases: &["unpause"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Unpause all processes within one or more containers",
+    about: "Let paused containers go on",
     args: Args::AtLeast(1),
     flags: &[],
     flags_first: false,

@@ -33,7 +33,7 @@ pub const COMMAND: Command = Command {
     path: "container update",
     aliases: &["update"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Update configuration of one or more containers",
+    about: "Change the limits or the restart policy of containers",
     args: Args::AtLeast(1),
     flags: &FLAGS,
     flags_first: false,

@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     path: "container wait",
     aliases: &["wait"],
     operands: "CONTAINER [CONTAINER...]",
-    about: "Block until one or more containers stop, then print their exit codes",
+    about: "Wait for containers to end and print their exit codes",
     args: Args::AtLeast(1),
     flags: &[],
     flags_first: false,

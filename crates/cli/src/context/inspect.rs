@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     path: "context inspect",
     aliases: &[],
     operands: "[CONTEXT] [CONTEXT...]",
-    about: "Display detailed information on one or more contexts",
+    about: "Show all that is known of contexts",
     args: Args::Any,
     flags: &[FORMAT],
     flags_first: false,

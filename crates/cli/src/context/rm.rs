@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "context rm",
     aliases: &["context remove"],
     operands: "CONTEXT [CONTEXT...]",
-    about: "Remove one or more contexts",
+    about: "Remove contexts",
     args: Args::AtLeast(1),
     flags: &[Flag::switch("force", "Remove the context in use too").short('f')],
     flags_first: false,

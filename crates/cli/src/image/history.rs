@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
     path: "image history",
     aliases: &["history"],
     operands: "IMAGE",
-    about: "Show the history of an image",
+    about: "Show the steps that made an image",
     args: Args::Exactly(1),
     flags: &[
         Flag::format(),

@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     path: "image import",
     aliases: &["import"],
     operands: "file|URL|- [REPOSITORY[:TAG]]",
-    about: "Import the contents from a tarball to create a filesystem image",
+    about: "Make an image of one layer from a tar archive",
     args: Args::Between(1, 2),
     flags: &[
         Flag::list("change", "Apply an instruction of a Dockerfile to the image").short('c'),

@@ -10,7 +10,7 @@ pub const COMMAND: Command = Command {
     path: "image inspect",
     aliases: &[],
     operands: "IMAGE [IMAGE...]",
-    about: "Display detailed information on one or more images",
+    about: "Show all that is known of images",
     args: Args::AtLeast(1),
     flags: &[FORMAT, Flag::string("platform", "Platform of the image, where it has several (linux/amd64)")],
     flags_first: false,

@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "image load",
     aliases: &["load"],
     operands: "",
-    about: "Load an image from a tar archive or STDIN",
+    about: "Read images from a tar archive, a file or standard input",
     args: Args::None,
     flags: &[
         Flag::string("input", "Read the archive from this file").short('i'),

@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "image prune",
     aliases: &[],
     operands: "",
-    about: "Remove unused images",
+    about: "Remove images that no container uses",
     args: Args::None,
     flags: &[
         Flag::switch("all", "Remove all unused images, not only dangling ones").short('a'),

@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     path: "image pull",
     aliases: &["pull"],
     operands: "NAME[:TAG|@DIGEST]",
-    about: "Download an image from a registry",
+    about: "Fetch an image from a registry",
     args: Args::Exactly(1),
     flags: &[
         Flag::switch("all-tags", "Download every tag of the repository").short('a'),

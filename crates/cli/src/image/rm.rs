@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     path: "image rm",
     aliases: &["image remove", "rmi"],
     operands: "IMAGE [IMAGE...]",
-    about: "Remove one or more images",
+    about: "Remove images or their names",
     args: Args::AtLeast(1),
     flags: &[
         Flag::switch("force", "Remove the image from stopped containers too").short('f'),

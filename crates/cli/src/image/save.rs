@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     path: "image save",
     aliases: &["save"],
     operands: "IMAGE [IMAGE...]",
-    about: "Save one or more images to a tar archive (streamed to STDOUT by default)",
+    about: "Write images into a tar archive, on standard output unless -o names a file",
     args: Args::AtLeast(1),
     flags: &[
         Flag::string("output", "Write the archive to this file").short('o'),

@@ -12,7 +12,7 @@ pub const COMMAND: Command = Command {
     path: "image tag",
     aliases: &["tag"],
     operands: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-    about: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    about: "Give an image another name",
     args: Args::Exactly(2),
     flags: &[],
     flags_first: false,

@@ -10,7 +10,7 @@ pub const COMMAND: Command = Command {
     path: "network inspect",
     aliases: &[],
     operands: "NETWORK [NETWORK...]",
-    about: "Display detailed information on one or more networks",
+    about: "Show all that is known of networks",
     args: Args::AtLeast(1),
     flags: &[FORMAT, Flag::switch("verbose", "Ask for what only a network's owner knows").short('v')],
     flags_first: false,

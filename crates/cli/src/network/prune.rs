@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     path: "network prune",
     aliases: &[],
     operands: "",
-    about: "Remove all unused networks",
+    about: "Remove networks that no container uses",
     args: Args::None,
     flags: &[
         Flag::filter("Only those that match (until=<timestamp>)").no_short(),

@@ -21,7 +21,7 @@ pub const COMMAND: Command = Command {
     path: "system df",
     aliases: &[],
     operands: "",
-    about: "Show docker disk usage",
+    about: "Show what takes space",
     args: Args::None,
     flags: &[Flag::format(), Flag::switch("verbose", "Show each object").short('v')],
     flags_first: false,

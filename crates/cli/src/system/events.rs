@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "system events",
     aliases: &["events"],
     operands: "",
-    about: "Get real time events from the server",
+    about: "Print what happens in the daemon as it happens",
     args: Args::None,
     flags: &[
         Flag::filter("Only those that match"),

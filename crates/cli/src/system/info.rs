@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     path: "system info",
     aliases: &["info"],
     operands: "",
-    about: "Display system-wide information",
+    about: "Show the daemon's state and settings",
     args: Args::None,
     flags: &[Flag::string("format", "How to print: 'json', or a Go template").short('f')],
     flags_first: false,

@@ -16,7 +16,7 @@ pub const COMMAND: Command = Command {
     path: "login",
     aliases: &[],
     operands: "[SERVER]",
-    about: "Authenticate to a registry",
+    about: "Check credentials with a registry and keep them",
     args: Args::Between(0, 1),
     flags: &[
         Flag::string("password", "Password or access token").short('p'),

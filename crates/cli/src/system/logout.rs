@@ -13,7 +13,7 @@ pub const COMMAND: Command = Command {
     path: "logout",
     aliases: &[],
     operands: "[SERVER]",
-    about: "Log out from a registry",
+    about: "Forget the credentials of a registry",
     args: Args::Between(0, 1),
     flags: &[],
     flags_first: false,

@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "system prune",
     aliases: &[],
     operands: "",
-    about: "Remove unused data",
+    about: "Remove everything that nothing uses",
     args: Args::None,
     flags: &[
         Flag::switch("all", "Remove all unused images, not only dangling ones").short('a'),

@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     path: "version",
     aliases: &[],
     operands: "",
-    about: "Show the version of the client and of the daemon",
+    about: "Show our version and the daemon's",
     args: Args::None,
     flags: &[Flag::string("format", "How to print: 'json', or a Go template").short('f')],
     flags_first: false,

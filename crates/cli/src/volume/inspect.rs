@@ -10,7 +10,7 @@ pub const COMMAND: Command = Command {
     path: "volume inspect",
     aliases: &[],
     operands: "VOLUME [VOLUME...]",
-    about: "Display detailed information on one or more volumes",
+    about: "Show all that is known of volumes",
     args: Args::AtLeast(1),
     flags: &[FORMAT],
     flags_first: false,

@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     path: "volume prune",
     aliases: &[],
     operands: "",
-    about: "Remove unused local volumes",
+    about: "Remove volumes that no container uses",
     args: Args::None,
     flags: &[
         Flag::switch("all", "Remove named volumes too, not only anonymous ones").short('a'),

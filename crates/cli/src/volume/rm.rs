@@ -11,7 +11,7 @@ pub const COMMAND: Command = Command {
     path: "volume rm",
     aliases: &["volume remove"],
     operands: "VOLUME [VOLUME...]",
-    about: "Remove one or more volumes",
+    about: "Remove volumes",
     args: Args::AtLeast(1),
     flags: &[Flag::switch("force", "A volume that is not there is no error").short('f')],
     flags_first: false,
