@@ -16,9 +16,10 @@ while IFS=: read -r number controllers path; do
     [ "$path" = / ] && path=
     dir=$top$path/$name
     mkdir -p "$dir"
-    if [ -e "$dir/cpuset.mems" ] && [ -z "$controllers" ] || [ -e "$dir/cpuset.clone_children" ]; then
+    # version 1 lets nobody into a cpuset without processors and memory
+    if [ -n "$controllers" ] && [ -e "$dir/cpuset.mems" ]; then
         for file in cpuset.cpus cpuset.mems; do
-            [ -n "$(cat "$dir/$file")" ] || cat "$top$path/$file" >"$dir/$file" 2>/dev/null || true
+            [ -n "$(cat "$dir/$file")" ] || cat "$top$path/$file" >"$dir/$file"
         done
     fi
     echo $$ >"$dir/cgroup.procs"
