@@ -91,7 +91,7 @@ impl Images {
         let bytes = read_document(&self.content, descriptor)?;
         let parse = || format!("read {}", descriptor.digest);
         let node = match Document::parse(&descriptor.media_type, &bytes).with_context(parse)? {
-            Document::Index(index) => Node::Index(Arc::new(index)),
+            Document::Index(index) => Node::Index(Arc::new(*index)),
             Document::Manifest(manifest) => Node::Manifest(Arc::new(*manifest)),
         };
         self.documents.put(

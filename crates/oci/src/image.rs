@@ -389,7 +389,7 @@ pub struct History {
 #[derive(Clone, Debug)]
 pub enum Document {
     /// An index or manifest list.
-    Index(Index),
+    Index(Box<Index>),
     /// A manifest.
     Manifest(Box<Manifest>),
 }
@@ -410,7 +410,7 @@ impl Document {
                 return Err(Error::invalid(format!("the index has more than {INDEX_ENTRIES_MAX} entries")));
             }
             let own = index.media_type.clone();
-            (Self::Index(index), own)
+            (Self::Index(Box::new(index)), own)
         } else if media::is_manifest(media_type) {
             let manifest: Manifest = strict::decode(bytes)?;
             if manifest.layers.len() > LAYERS_MAX {
