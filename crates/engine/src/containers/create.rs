@@ -5,7 +5,7 @@ use super::{
     CreateOptions, Created, Handle, document,
     merge::{Defaults, command_line, defaults_into_host_config, image_into_config},
     mounts::{self, Kind, MountRecord},
-    names,
+    names, networking,
     record::{ImageRecord, Record, Status, View},
     restart::Policy,
 };
@@ -46,6 +46,8 @@ fn create_blocking(parts: &Parts, options: CreateOptions) -> Result<(View, Vec<S
     let mut host = host_config.unwrap_or_default();
     check_request(&config, &host)?;
     let mut warnings = crate::spec::validate(&config, &host, &parts.machine)?;
+    let networks = networking_config.and_then(|networking| networking.endpoints_config);
+    warnings.extend(networking::check(&config, &host, networks.as_ref())?);
     let image = resolve_image(parts, &config.image, options.platform.as_ref())?;
     image_into_config(&mut config, &image.config.config);
     let id = ContainerId::from_random(random()?);
@@ -55,6 +57,7 @@ fn create_blocking(parts: &Parts, options: CreateOptions) -> Result<(View, Vec<S
     expose_published(&mut config, &host)?;
     let (path, args) = command_line(&config)?;
     check_references(parts, &mut host)?;
+    share_hostname(parts, &mut config, &host)?;
     let inherited = inherit_mounts(parts, &host)?;
     let mounts = mounts::resolve(&config, &host, inherited)?;
     check_sources(&mounts)?;
@@ -68,9 +71,11 @@ fn create_blocking(parts: &Parts, options: CreateOptions) -> Result<(View, Vec<S
 
     let name = reserve_name(parts, options.name, &id)?;
     let mut undo = Undo { parts, id: id.clone(), name: name.clone(), volumes: Vec::new(), armed: true };
-    let networks = networking_config.and_then(|networking| networking.endpoints_config).unwrap_or_default();
-    let networks: BTreeMap<String, EndpointSettings> =
-        networks.into_iter().map(|(network, settings)| (network, settings.unwrap_or_default())).collect();
+    let networks: BTreeMap<String, EndpointSettings> = networks
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(network, settings)| (network, settings.unwrap_or_default()))
+        .collect();
     let mut record = Record {
         id: id.clone(),
         name,
@@ -185,14 +190,19 @@ fn expose_published(config: &mut Config, host: &HostConfig) -> Result<()> {
 
 /// Containers whose namespaces are joined: they must be there; their ids are stored, as dockerd does.
 fn check_references(parts: &Parts, host: &mut HostConfig) -> Result<()> {
-    for mode in [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode] {
+    let modes = [(&mut host.network_mode, "network"), (&mut host.ipc_mode, "IPC"), (&mut host.pid_mode, "PID")];
+    for (mode, what) in modes {
         if let Some(name) = mode.strip_prefix("container:") {
-            let id = parts.index().find(name)?.id().clone();
+            let index = parts.index();
+            let id = index.find(name).map_err(|error| networking::cannot_join(what, error))?.id().clone();
             *mode = format!("container:{id}");
         }
     }
     match NetworkMode::parse(&host.network_mode) {
-        NetworkMode::Named(name) => Err(Error::not_found(format!("network {name} not found"))),
+        // Not "not found": clients would take that for the image, and pull it.
+        NetworkMode::Named(name) => {
+            Err(Error::invalid(format!("failed to set up container networking: network {name} not found")))
+        }
         NetworkMode::Container(_) if host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) => {
             Err(Error::invalid("conflicting options: port publishing and the container type network mode"))
         }
@@ -204,6 +214,16 @@ fn check_references(parts: &Parts, host: &mut HostConfig) -> Result<()> {
         }
         NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Ok(()),
     }
+}
+
+/// Who shares another container's network has its name too.
+fn share_hostname(parts: &Parts, config: &mut Config, host: &HostConfig) -> Result<()> {
+    if let NetworkMode::Container(other) = NetworkMode::parse(&host.network_mode) {
+        let other = parts.index().find(&other)?.view();
+        config.hostname = crate::spec::hostname(&other.record.config, other.record.id.as_str());
+        config.domainname.clone_from(&other.record.config.domainname);
+    }
+    Ok(())
 }
 
 fn inherit_mounts(parts: &Parts, host: &HostConfig) -> Result<Vec<MountRecord>> {

@@ -13,6 +13,7 @@ mod logs;
 mod merge;
 mod mounts;
 mod names;
+mod networking;
 mod options;
 mod record;
 mod recover;
