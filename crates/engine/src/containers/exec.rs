@@ -6,6 +6,7 @@ use super::{
     control::{Control, unexpected},
     create::random,
     handle::Handle,
+    start::plain_message,
     task::Command,
 };
 use crate::{
@@ -22,7 +23,7 @@ use rorqual_error::{Error, Result};
 use rorqual_oci::runtime::Spec;
 use rorqual_runtime::{
     ExecOptions, compile_exec,
-    protocol::{Event, Failure, Request},
+    protocol::{Event, Failure, Request, Step},
     spawn,
 };
 use rorqual_types::{ContainerId, ExecId};
@@ -333,10 +334,11 @@ fn exec_options(spec: &Spec, record: &super::record::Record, config: &ExecConfig
 
 fn never_ran(exec: &Exec, failure: &Failure) -> Error {
     exec.finish(if failure.code == 127 { 127 } else { 126 });
-    Error::new(
-        failure.to_error().kind(),
-        format!("OCI runtime exec failed: exec failed: unable to start container process: {}", failure.message),
-    )
+    let (kind, message) = (failure.to_error().kind(), plain_message(failure));
+    if failure.step == Step::User {
+        return Error::new(kind, message);
+    }
+    Error::new(kind, format!("OCI runtime exec failed: exec failed: unable to start container process: {message}"))
 }
 
 #[cfg(test)]

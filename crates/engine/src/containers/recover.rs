@@ -179,6 +179,11 @@ impl Found {
         }
     }
 
+    /// Whether its program still runs, and not only its shim.
+    fn runs(&self) -> bool {
+        self.adopted.as_ref().is_some_and(|adopted| adopted.events.is_empty())
+    }
+
     fn undo_start(&mut self) {
         let ran = self.status.last.started_at.is_some();
         self.status.phase = if ran { Phase::Exited } else { Phase::Created };
@@ -249,7 +254,7 @@ fn settle(parts: &Arc<Parts>, mut found: Vec<Found>, strays: BTreeSet<ContainerI
         tear_down(parts, &id, parts.default_cgroup_path(&id));
     }
     let mut endpoints = Vec::new();
-    for one in found.iter().filter(|one| one.adopted.is_some()) {
+    for one in found.iter().filter(|one| one.runs()) {
         endpoints.extend(one.status.endpoint.clone());
         if let Some(range) = one.status.userns {
             parts.id_ranges.adopt(&one.record.id, range);

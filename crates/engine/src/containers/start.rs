@@ -19,7 +19,7 @@ use rorqual_metadata::{Durability, failpoint};
 use rorqual_network::{EndpointRequest, NetworkMode, PortRequest};
 use rorqual_oci::runtime::Spec;
 use rorqual_runtime::{
-    protocol::{Event, Failure as ShimFailure, Request},
+    protocol::{Event, Failure as ShimFailure, Request, Step},
     spawn::{self, Spawned},
 };
 use std::{
@@ -102,6 +102,7 @@ impl Task {
             }
             Err(failure) => {
                 self.network_event("disconnect", self.status.endpoint.as_ref());
+                self.volume_events("unmount");
                 let teardown = Teardown {
                     parts: self.parts.clone(),
                     id: self.record.id.clone(),
@@ -123,7 +124,6 @@ impl Task {
         let messages = self.connect_network(netns).await?;
         let sessions = self.ask_for_sessions();
         self.volume_events("mount");
-        self.network_event("connect", self.status.endpoint.as_ref());
         failpoint!("start.before_go")?;
         control.tell(&Request::Go { network: messages })?;
         match control.answer(START_DEADLINE).await? {
@@ -132,6 +132,7 @@ impl Task {
                     keep(promise, session).await;
                 }
                 failpoint!("start.started")?;
+                self.network_event("connect", self.status.endpoint.as_ref());
                 Ok(pid)
             }
             Event::Failed(failure) => Err(never_ran(&failure)),
@@ -225,17 +226,27 @@ async fn created(control: &mut Control) -> Result<(i32, Option<OwnedFd>), Failur
 /// The shim's failure in dockerd's words: clients read the exit code out of them.
 fn never_ran(failure: &ShimFailure) -> Failure {
     let kind = failure.to_error().kind();
-    let mut message = format!(
-        "failed to create task for container: failed to create shim task: OCI runtime create failed: {} create failed: \
-         unable to start container process: error during container init: {}",
-        crate::OWN_RUNTIME,
-        failure.message
-    );
+    let message = plain_message(failure);
     let exit_code = match failure.code {
         code @ (126 | 127) => i64::from(code),
         _ => NEVER_RAN,
     };
-    if failure.errno == rustix::io::Errno::NOTDIR.raw_os_error() {
+    let not_a_directory = failure.errno == rustix::io::Errno::NOTDIR.raw_os_error();
+    // dockerd looks these up itself, before it asks its runtime.
+    match failure.step {
+        Step::User => return Failure { error: Error::new(kind, message), exit_code },
+        Step::Cwd if not_a_directory => {
+            let path = message.split('"').nth(1).unwrap_or_default();
+            return Failure { error: Error::internal(format!("Cannot mkdir: {path} is not a directory")), exit_code };
+        }
+        _ => {}
+    }
+    let mut message = format!(
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: {} create failed: \
+         unable to start container process: error during container init: {message}",
+        crate::OWN_RUNTIME,
+    );
+    if failure.step == Step::Mount && not_a_directory {
         message.push_str(
             ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and \
              is the expected type",
@@ -243,6 +254,15 @@ fn never_ran(failure: &ShimFailure) -> Failure {
         return Failure { error: Error::new(Kind::InvalidArgument, message), exit_code: 126 };
     }
     Failure { error: Error::new(kind, message), exit_code }
+}
+
+/// What went wrong, as dockerd 28 ends its messages.
+pub(super) fn plain_message(failure: &ShimFailure) -> String {
+    let message = failure.message.strip_suffix(": unknown").unwrap_or(&failure.message);
+    match message.strip_suffix("is a directory") {
+        Some(_) if failure.step == Step::Exec => format!("{message}: permission denied"),
+        _ => message.to_owned(),
+    }
 }
 
 /// Everything up to the spawned shim. Unwinds by itself.

@@ -1,7 +1,7 @@
 //! The processes of a container. dockerd runs the host's ps(1) and so do its arguments mean what they mean there; the
 //! default list is read from /proc without it.
 
-use super::Containers;
+use super::{Containers, users::IdRange};
 use crate::parts::blocking;
 use rorqual_api_types::container::TopResponse;
 use rorqual_error::{Context, Error, Result};
@@ -22,12 +22,33 @@ impl Containers {
         let (parts, args) = (self.parts.clone(), ps_args.to_owned());
         let response = blocking(move || {
             let pids = parts.cgroups.open(&view.status.cgroup).pids()?;
-            if args.is_empty() || args == "-ef" { Ok(full_list(&pids)) } else { run_ps(&args, &pids) }
+            let mut top = if args.is_empty() || args == "-ef" { full_list(&pids) } else { run_ps(&args, &pids)? };
+            if let Some(range) = view.status.userns {
+                show_inner_users(&mut top, range);
+            }
+            Ok(top)
         })
         .await?;
         let record = handle.view().record.clone();
         self.parts.events.publish(crate::events::Scope::Container, "top", id.as_str(), record.attributes());
         Ok(response)
+    }
+}
+
+/// In a user namespace of its own a process's user is a high number on the host; people mean the one inside.
+fn show_inner_users(top: &mut TopResponse, range: IdRange) {
+    let users = user_names();
+    let columns: Vec<usize> = (0..top.titles.len())
+        .filter(|index| matches!(top.titles[*index].as_str(), "UID" | "USER" | "EUSER" | "RUSER"))
+        .collect();
+    for row in &mut top.processes {
+        for column in &columns {
+            let Some(cell) = row.get_mut(*column) else { continue };
+            let inner = cell.parse::<u32>().ok().and_then(|uid| uid.checked_sub(range.uid));
+            if let Some(inner) = inner.filter(|inner| *inner < range.size) {
+                *cell = users.get(&inner).cloned().unwrap_or_else(|| inner.to_string());
+            }
+        }
     }
 }
 
@@ -125,7 +146,13 @@ fn run_ps(args: &str, pids: &[i32]) -> Result<TopResponse> {
     if args.iter().any(|arg| refused(&arg)) {
         return Err(Error::invalid("specifying \"%s=\" or quotes in ps arguments is not supported"));
     }
-    let output = Command::new("ps").args(&args).output().context("Error running ps")?;
+    let list = pids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let run = |more: &[&str]| Command::new("ps").args(&args).args(more).output().context("Error running ps");
+    let mut output = run(&["-q", &list])?;
+    if !output.status.success() {
+        // Some options, such as f, do not go with a list of processes.
+        output = run(&[])?;
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let first = text.lines().next().unwrap_or_default();
