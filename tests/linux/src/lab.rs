@@ -23,7 +23,6 @@ const APPLETS: &str = "sh cat echo ls id sleep mount umount mkdir rm mv cp ln to
 pub struct Lab {
     /// Everything of the test.
     pub dir: PathBuf,
-    mounts_before: usize,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -40,7 +39,7 @@ impl Lab {
         fs::create_dir_all(dir.join("layers/bb/fs")).unwrap();
         // What the daemon does: nobody else gets in.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-        let lab = Self { dir, mounts_before: mounts() };
+        let lab = Self { dir };
         lab.fill_image();
         Some(lab)
     }
@@ -84,15 +83,16 @@ impl Drop for Lab {
         if std::thread::panicking() {
             return;
         }
-        assert_eq!(mounts(), self.mounts_before, "mounts were left behind");
+        assert_eq!(mounts(&self.dir), Vec::<String>::new(), "mounts were left behind");
         fs::remove_dir_all(&self.dir).unwrap();
     }
 }
 
-/// Mounts of this process's namespace that have to do with tests.
-fn mounts() -> usize {
+/// Mounts of this process's namespace that have to do with the test.
+fn mounts(dir: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    table.lines().filter(|line| line.contains("rorqual-linux-") || line.contains("overlay")).count()
+    let name = dir.file_name().unwrap().to_string_lossy();
+    table.lines().filter(|line| line.contains(&format!("/{name}/"))).map(str::to_owned).collect()
 }
 
 fn busybox() -> PathBuf {

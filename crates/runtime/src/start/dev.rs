@@ -38,6 +38,19 @@ pub fn make(
     devices: &[Device],
     map: Option<&IdMap>,
 ) -> Outcome<OwnedFd> {
+    // What is made here has the modes it is given, whatever the caller's umask.
+    let umask = rustix::process::umask(Mode::empty());
+    let made = fill(options, attributes, devices, map);
+    rustix::process::umask(umask);
+    made
+}
+
+fn fill(
+    options: &[(String, String)],
+    attributes: u64,
+    devices: &[Device],
+    map: Option<&IdMap>,
+) -> Outcome<OwnedFd> {
     let owner = Owner { map };
     let mut options = options.to_vec();
     let (uid, gid) = owner.of(0, 0)?;

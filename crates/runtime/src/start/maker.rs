@@ -328,7 +328,7 @@ impl Made {
             MountKind::Dev { options } => Some(dev::make(options, mount.attributes.set, &plan.devices, map)),
             _ => None,
         });
-        let root = if map.is_some() { None } else { Some(sources::root(&plan.rootfs, &plan.dir)?) };
+        let root = if map.is_some() { None } else { Some(sources::root(&plan.rootfs)?) };
         Ok(Self { dev: dev.transpose()?, root })
     }
 
@@ -347,7 +347,7 @@ impl Made {
                 Rootfs::Bind { path, .. } => (None, Some(sources::directory(path, true)?)),
             };
         } else if handed.root.is_none() {
-            handed.root = Some(sources::root(&plan.rootfs, &plan.dir)?);
+            handed.root = Some(sources::root(&plan.rootfs)?);
         }
         for mount in &plan.mounts {
             if let MountKind::Bind { source, recursive, ids } = &mount.kind {

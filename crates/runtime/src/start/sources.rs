@@ -30,7 +30,7 @@ pub fn mapped_directory(path: &Path, userns: BorrowedFd<'_>) -> Outcome<OwnedFd>
 }
 
 /// The container's root made with the host's ids.
-pub fn root(rootfs: &Rootfs, _dir: &Path) -> Outcome<OwnedFd> {
+pub fn root(rootfs: &Rootfs) -> Outcome<OwnedFd> {
     match rootfs {
         Rootfs::Bind { path, .. } => directory(path, true),
         Rootfs::Overlay { lowers, rw_dir, .. } if lowers.is_empty() => directory(&rw_dir.join("upper"), false),
