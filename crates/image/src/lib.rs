@@ -91,15 +91,17 @@ impl Images {
         };
         let boot = settle::this_boot()?;
         settle::forget_unsettled(&store, &tables.layers, &mut state, &boot)?;
+        let state = Arc::new(Mutex::new(state));
+        let settler = Settler::new(store.clone(), tables.layers.clone(), state.clone());
         let images = Self {
             store,
             content,
             snapshots,
             tables,
             documents: Documents::default(),
-            state: Arc::new(Mutex::new(state)),
+            state,
             boot,
-            settler: Settler::default(),
+            settler,
             changing: Mutex::new(()),
         };
         images.recover().context("recover the images")?;

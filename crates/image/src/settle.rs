@@ -13,20 +13,28 @@ use rorqual_metadata::{Durability, Store, Table};
 use rorqual_snapshot::Snapshots;
 use rorqual_types::{ChainId, Digest};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
 };
 
-/// The thread that waits for layers to reach the disk.
-#[derive(Debug, Default)]
-pub(crate) struct Settler(Mutex<Option<JoinHandle<()>>>);
+/// The thread that waits for layers to reach the disk, and what it records that with. The thread holds the latter
+/// weakly: a daemon that ends does not wait for the disk, and the layers it leaves behind settle after the next open.
+#[derive(Debug)]
+pub(crate) struct Settler {
+    records: Arc<Records>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
-impl Drop for Settler {
-    fn drop(&mut self) {
-        let thread = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+#[derive(Debug)]
+struct Records {
+    store: Store,
+    table: Table<ChainId, LayerRecord>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Settler {
+    pub(crate) fn new(store: Store, table: Table<ChainId, LayerRecord>, state: Arc<Mutex<State>>) -> Self {
+        Self { records: Arc::new(Records { store, table, state }), thread: Mutex::default() }
     }
 }
 
@@ -54,48 +62,55 @@ pub(crate) fn forget_unsettled(
     transaction.commit(Durability::Grouped)
 }
 
-/// Waits until the file system has everything, then records that the layers unpacked before have settled.
-fn settle(
-    store: &Store,
-    table: &Table<ChainId, LayerRecord>,
-    state: &Mutex<State>,
-    snapshots: &Snapshots,
-) -> Result<()> {
-    let unsettled = |state: &State| -> Vec<ChainId> {
+impl Records {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsettled(&self) -> Vec<ChainId> {
+        let state = self.lock();
         state.layers.iter().filter(|(_, layer)| layer.unsynced.is_some()).map(|(chain, _)| *chain).collect()
-    };
-    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-    let layers = unsettled(&lock());
+    }
+
+    /// Records that these layers, which were there before the last sync, have settled.
+    fn settled(&self, layers: &[ChainId]) -> Result<()> {
+        let mut state = self.lock();
+        let mut transaction = self.store.begin();
+        for chain in layers {
+            if let Some(layer) = state.layers.get_mut(chain) {
+                layer.unsynced = None;
+                transaction.put(&self.table, chain, layer)?;
+            }
+        }
+        transaction.commit(Durability::Grouped)
+    }
+}
+
+/// Waits until the file system has everything; does nothing for images that were closed meanwhile.
+fn settle(records: &Weak<Records>, snapshots: &Snapshots) -> Result<()> {
+    let Some(layers) = records.upgrade().map(|records| records.unsettled()) else { return Ok(()) };
     if layers.is_empty() {
         return Ok(());
     }
     snapshots.sync()?;
-    let mut state = lock();
-    let mut transaction = store.begin();
-    for chain in layers {
-        if let Some(layer) = state.layers.get_mut(&chain) {
-            layer.unsynced = None;
-            transaction.put(table, &chain, layer)?;
-        }
-    }
-    transaction.commit(Durability::Grouped)
+    records.upgrade().map_or(Ok(()), |records| records.settled(&layers))
 }
 
 impl Images {
     /// Begins to wait, in the background, for layers to settle.
     pub(crate) fn settle(&self) {
-        let (store, table, state, snapshots) =
-            (self.store.clone(), self.tables.layers.clone(), Arc::clone(&self.state), self.snapshots.clone());
-        if self.state().layers.values().all(|layer| layer.unsynced.is_none()) {
+        let records = &self.settler.records;
+        if records.unsettled().is_empty() {
             return;
         }
-        let mut thread = self.settler.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (records, snapshots) = (Arc::downgrade(records), self.snapshots.clone());
+        let mut thread = self.settler.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let before = thread.take();
         let work = move || {
             if let Some(before) = before {
                 let _ = before.join();
             }
-            if let Err(error) = settle(&store, &table, &state, &snapshots) {
+            if let Err(error) = settle(&records, &snapshots) {
                 tracing::warn!(%error, "layers could not be synced; they are unpacked again after a power cut");
             }
         };
@@ -113,7 +128,7 @@ impl Images {
             held.any(|chain| state.layers.get(chain).is_some_and(|layer| layer.unsynced.is_some()))
         };
         if needed {
-            settle(&self.store, &self.tables.layers, &self.state, &self.snapshots)?;
+            settle(&Arc::downgrade(&self.settler.records), &self.snapshots)?;
         }
         Ok(())
     }

@@ -273,6 +273,36 @@ fn filters_choose_images() {
 }
 
 #[test]
+fn a_layer_that_had_not_settled_is_unpacked_again_after_a_power_cut() {
+    let root = tempfile::tempdir().unwrap();
+    let id = ContainerId::from_random([2; 32]);
+    let lowers = {
+        let images = open(root.path());
+        load(&images, &one(&["a"], "x")).unwrap();
+        let image = images.resolve("a", None).unwrap();
+        let mut transaction = images.store.begin();
+        images.hold(&mut transaction, &id, &image).unwrap();
+        transaction.commit(Durability::Grouped).unwrap();
+        image.lowers()
+    };
+    // As an earlier boot left it: recorded, not settled, and half written.
+    let top = root.path().join("layers").join(&lowers[0]).join("fs");
+    std::fs::write(top.join("own"), "").unwrap();
+    {
+        let store = Store::open(&root.path().join("meta")).unwrap();
+        let table: Table<ChainId, LayerRecord> = store.table("image.layers");
+        for (chain, mut record) in table.list().unwrap() {
+            record.unsynced = Some("an earlier boot".into());
+            table.put(&chain, &record, Durability::Synced).unwrap();
+        }
+    }
+    let images = open(root.path());
+    assert_eq!(std::fs::read_to_string(top.join("own")).unwrap(), "x");
+    assert_eq!(images.held(&id).unwrap().unwrap().lowers, lowers);
+    assert_eq!(images.resolve("a", None).unwrap().lowers(), lowers);
+}
+
+#[test]
 fn opening_fifty_images_reads_no_tree() {
     let root = tempfile::tempdir().unwrap();
     {
