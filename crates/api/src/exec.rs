@@ -37,7 +37,7 @@ pub(crate) async fn start(mut call: Call) -> Result<Reply> {
         Ok(ExecStarted::Detached) => Ok(reply::empty(StatusCode::OK)),
         Ok(ExecStarted::Attached(session)) => Ok(hijack::session(call, session)),
         // The stream is open by the time dockerd starts the program, so that is where it tells why it did not.
-        Err(failure) if !request.detach && !matches!(failure.kind(), Kind::NotFound | Kind::Conflict) => {
+        Err(failure) if !request.detach && failure.message().starts_with("OCI runtime exec failed") => {
             Ok(hijack::failure(call, request.tty, &failure))
         }
         Err(failure) => Err(failure),

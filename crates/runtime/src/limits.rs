@@ -29,3 +29,6 @@ pub const CONNECTIONS_MAX: usize = 256;
 
 /// Symbolic links followed while a mount target is made, as the kernel's own limit.
 pub const SYMLINKS_MAX: usize = 40;
+
+/// How long a shim that ends waits for a client that does not take its output.
+pub const CLIENT_PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };

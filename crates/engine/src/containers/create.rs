@@ -188,21 +188,28 @@ fn expose_published(config: &mut Config, host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-/// Containers whose namespaces are joined: they must be there; their ids are stored, as dockerd does.
+/// Containers whose namespaces are joined: their ids are stored, as dockerd does. Of the network it asks at the start
+/// only. Nothing here is "not found": clients would take that for the image, and pull it.
 fn check_references(parts: &Parts, host: &mut HostConfig) -> Result<()> {
-    let modes = [(&mut host.network_mode, "network"), (&mut host.ipc_mode, "IPC"), (&mut host.pid_mode, "PID")];
-    for (mode, what) in modes {
+    if let Some(name) = host.network_mode.strip_prefix("container:")
+        && let Ok(handle) = parts.index().find(name)
+    {
+        host.network_mode = format!("container:{}", handle.id());
+    }
+    for mode in [&mut host.ipc_mode, &mut host.pid_mode] {
         if let Some(name) = mode.strip_prefix("container:") {
             let index = parts.index();
-            let id = index.find(name).map_err(|error| networking::cannot_join(what, error))?.id().clone();
+            let id = index.find(name).map_err(|error| error.with_kind(ErrorKind::InvalidArgument))?.id().clone();
             *mode = format!("container:{id}");
         }
     }
+    for link in host.links.iter().flatten() {
+        let (name, _) = document::parse_link(link);
+        parts.index().find(name).map(drop).map_err(|error| {
+            Error::invalid(format!("could not get container for {name}: {error}"))
+        })?;
+    }
     match NetworkMode::parse(&host.network_mode) {
-        // Not "not found": clients would take that for the image, and pull it.
-        NetworkMode::Named(name) => {
-            Err(Error::invalid(format!("failed to set up container networking: network {name} not found")))
-        }
         NetworkMode::Container(_) if host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) => {
             Err(Error::invalid("conflicting options: port publishing and the container type network mode"))
         }
@@ -212,14 +219,18 @@ fn check_references(parts: &Parts, host: &mut HostConfig) -> Result<()> {
         NetworkMode::Container(_) if host.dns.as_ref().is_some_and(|dns| !dns.is_empty()) => {
             Err(Error::invalid("conflicting options: dns and the network mode"))
         }
-        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => Ok(()),
+        NetworkMode::Bridge
+        | NetworkMode::Host
+        | NetworkMode::None
+        | NetworkMode::Container(_)
+        | NetworkMode::Named(_) => Ok(()),
     }
 }
 
 /// Who shares another container's network has its name too.
 fn share_hostname(parts: &Parts, config: &mut Config, host: &HostConfig) -> Result<()> {
     if let NetworkMode::Container(other) = NetworkMode::parse(&host.network_mode) {
-        let other = parts.index().find(&other)?.view();
+        let Ok(other) = parts.index().find(&other).map(|handle| handle.view()) else { return Ok(()) };
         config.hostname = crate::spec::hostname(&other.record.config, other.record.id.as_str());
         config.domainname.clone_from(&other.record.config.domainname);
     }
@@ -230,7 +241,8 @@ fn inherit_mounts(parts: &Parts, host: &HostConfig) -> Result<Vec<MountRecord>> 
     let mut inherited: Vec<MountRecord> = Vec::new();
     for source in host.volumes_from.iter().flatten() {
         let (name, read_only) = mounts::parse_volumes_from(source)?;
-        let view = parts.index().find(name)?.view();
+        let found = parts.index().find(name).map(|handle| handle.view());
+        let view = found.map_err(|error| error.with_kind(ErrorKind::InvalidArgument))?;
         for mount in view.record.mounts.iter().filter(|mount| mount.kind != Kind::Tmpfs) {
             let mut mount = mount.clone();
             mount.read_only |= read_only;

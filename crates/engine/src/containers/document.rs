@@ -36,17 +36,39 @@ use std::{
     sync::Arc,
 };
 
-/// The container another one names, which must run: `what` is the namespace that is joined.
+/// The container another one names, which must run: `what` is the namespace that is joined. In dockerd's words.
 fn peer(parts: &Parts, id: &str, what: &str) -> Result<Arc<View>> {
-    let handle: Arc<Handle> = parts.index().find(id)?.clone();
+    let found: Result<Arc<Handle>> = parts.index().find(id).cloned();
+    let handle = found.map_err(|error| match what {
+        "network" => Error::internal(format!("joining network namespace of container: {error}")),
+        _ => Error::internal(format!("failed to join {what} namespace: {error}")),
+    })?;
     let view = handle.view();
-    if view.status.phase == super::state::Phase::Restarting {
+    let phase = &view.status.phase;
+    if *phase == super::state::Phase::Restarting {
         return Err(Error::conflict(format!("Container {id} is restarting, wait until the container is running")));
     }
-    if !view.status.phase.is_live() {
-        return Err(Error::conflict(format!("cannot join {what} of a non running container: {id}")));
+    if phase.is_live() {
+        return Ok(view);
     }
-    Ok(view)
+    match what {
+        "network" => Err(Error::conflict(format!(
+            "cannot join network namespace of a non running container: container {} is {}",
+            view.record.name,
+            phase.status()
+        ))),
+        "PID" => Err(Error::internal(format!("failed to join PID namespace: container {id} is not running"))),
+        _ => Err(Error::conflict(format!("failed to join {what} namespace: container {id} is not running"))),
+    }
+}
+
+/// Which of its peer's namespaces a container names first, for messages.
+fn joined_kind(host: &HostConfig) -> &'static str {
+    match (&host.network_mode, &host.ipc_mode) {
+        (mode, _) if mode.starts_with("container:") => "network",
+        (_, mode) if mode.starts_with("container:") => "IPC",
+        _ => "PID",
+    }
 }
 
 fn namespace_path(view: &View, kind: &str) -> String {
@@ -74,7 +96,7 @@ pub(super) fn choose_userns(parts: &Parts, record: &Record, status: &mut Status)
                 parts.id_ranges.take(&record.id, record.image.max_owner_id)?
             }
         }),
-        Choice::Join(other) => peer(parts, &other, "user namespace")?.status.userns,
+        Choice::Join(other) => peer(parts, &other, joined_kind(&record.host_config))?.status.userns,
     };
     Ok(())
 }
@@ -261,7 +283,7 @@ fn links(parts: &Parts, record: &Record) -> Result<Vec<ExtraHost>> {
 }
 
 /// `name[:alias]`, either with a leading slash and the alias behind a path, as old clients send it.
-fn parse_link(link: &str) -> (&str, &str) {
+pub(super) fn parse_link(link: &str) -> (&str, &str) {
     let (name, alias) = link.split_once(':').unwrap_or((link, link));
     let name = name.strip_prefix('/').unwrap_or(name);
     (name, alias.rsplit('/').next().unwrap_or(alias))
@@ -360,7 +382,7 @@ fn user_namespace(parts: &Parts, record: &Record, status: &Status) -> Result<Use
     let host = &record.host_config;
     let modes = [&host.pid_mode, &host.ipc_mode, &host.network_mode];
     match modes.iter().find_map(|mode| mode.strip_prefix("container:")) {
-        Some(id) => Ok(UserNamespace::Join(namespace_path(peer(parts, id, "user namespace")?.as_ref(), "user"), range)),
+        Some(id) => Ok(UserNamespace::Join(namespace_path(peer(parts, id, joined_kind(host))?.as_ref(), "user"), range)),
         None => Ok(UserNamespace::Own(range)),
     }
 }

@@ -137,7 +137,7 @@ impl Exec {
         });
         match refusal {
             None => Ok(()),
-            Some(why) => Err(Error::conflict(format!("Error: Exec command {} {why}", self.id))),
+            Some(why) => Err(Error::conflict(format!("exec command {} {why}", self.id))),
         }
     }
 

@@ -127,7 +127,9 @@ fn networks(parts: &Parts, view: &View) -> BTreeMap<String, EndpointSettings> {
         gw_priority: asked.gw_priority,
         ..EndpointSettings::default()
     };
-    if let Some(network) = parts.network_id(&name) {
+    // dockerd fills it in with the first start.
+    let tried = view.status.last.started_at.is_some() || !view.status.last.error.is_empty();
+    if let Some(network) = parts.network_id(&name).filter(|_| tried) {
         settings.network_id = network;
     }
     match &view.status.endpoint {

@@ -86,8 +86,10 @@ impl<'a> Choice<'a> {
         let invalid = |name: &str, value: &str| Error::invalid(format!("invalid filter '{name}={value}'"));
         for state in filters.get("status") {
             if !STATES.contains(&state.as_str()) {
-                let expected = "must be one of created, running, paused, restarting, removing, exited, or dead";
-                return Err(Error::invalid(format!("invalid value for state ({state}): {expected}")));
+                let expected = "must be one of created, running, paused, restarting, removing, exited, dead";
+                return Err(Error::invalid(format!(
+                    "invalid filter 'status={state}': invalid value for state ({state}): {expected}"
+                )));
             }
         }
         for health in filters.get("health") {
@@ -97,7 +99,7 @@ impl<'a> Choice<'a> {
             }
         }
         let exited = filters.get("exited").iter();
-        let exited = exited.map(|code| code.parse().map_err(|_| invalid("exited", code))).collect::<Result<_>>()?;
+        let exited = exited.map(|code| parse_code(code)).collect::<Result<_>>()?;
         let created = |name: &str| match filters.get(name).last() {
             Some(container) => containers.find(container).map(|handle| Some(handle.view().record.created)),
             None => Ok(None),
@@ -198,6 +200,14 @@ impl Ancestor {
         let image = &view.record.image;
         self.id.is_some_and(|id| id == image.id) || image.name == self.name
     }
+}
+
+/// An exit code; the message is the one clients know.
+fn parse_code(text: &str) -> Result<i64> {
+    let shown: String = text.chars().take(64).collect();
+    text.parse().map_err(|_| {
+        Error::invalid(format!("invalid filter 'exited={shown}': strconv.Atoi: parsing {shown:?}: invalid syntax"))
+    })
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`.

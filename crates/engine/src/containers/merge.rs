@@ -48,7 +48,8 @@ pub fn image_into_config(config: &mut Config, image: &RunConfig) {
 }
 
 fn add_names<'a>(names: &mut Option<BTreeMap<String, Empty>>, more: Option<impl Iterator<Item = &'a String>>) {
-    if let Some(more) = more {
+    let mut more = more.into_iter().flatten().peekable();
+    if more.peek().is_some() {
         names.get_or_insert_default().extend(more.map(|name| (name.clone(), Empty {})));
     }
 }

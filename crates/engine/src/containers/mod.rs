@@ -155,10 +155,9 @@ impl Containers {
 
     /// Sends a signal; SIGKILL also waits for the end.
     pub async fn kill(&self, name: &str, signal: Option<Signal>) -> Result<()> {
-        let handle = self.find(name)?;
-        self.kill_handle(&handle, signal.unwrap_or(Signal::KILL))
-            .await
-            .with_context(|| format!("cannot kill container: {name}"))
+        let attempt = || format!("cannot kill container: {name}");
+        let handle = self.find(name).with_context(attempt)?;
+        self.kill_handle(&handle, signal.unwrap_or(Signal::KILL)).await.with_context(attempt)
     }
 
     async fn kill_handle(&self, handle: &Handle, signal: Signal) -> Result<()> {

@@ -314,6 +314,9 @@ fn prepare_steps(parts: &Parts, record: &Record, status: &mut Status) -> Result<
 }
 
 fn lease(parts: &Parts, record: &Record) -> Result<Option<rorqual_network::Endpoint>> {
+    if let NetworkMode::Named(name) = NetworkMode::parse(&record.host_config.network_mode) {
+        return Err(Error::not_found(format!("failed to set up container networking: network {name} not found")));
+    }
     if NetworkMode::parse(&record.host_config.network_mode) != NetworkMode::Bridge {
         return Ok(None);
     }

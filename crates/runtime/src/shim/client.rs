@@ -1,7 +1,7 @@
 //! One connection to the shim.
 
 use crate::{
-    limits::ATTACH_BUFFER_MAX_BYTES,
+    limits::{ATTACH_BUFFER_MAX_BYTES, CLIENT_PATIENCE},
     protocol::{self, Event},
 };
 use rorqual_linux::fdpass;
@@ -111,6 +111,23 @@ impl Client {
         }
         // Large once does not mean large for ever.
         self.output = Vec::new();
+    }
+
+    /// Sends all that is queued before the shim ends. A client that takes nothing for [`CLIENT_PATIENCE`] loses the rest.
+    pub fn finish(&mut self) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        while self.has_output() && !self.dead {
+            self.push();
+            let mut polled = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::OUT)];
+            match poll(&mut polled, Some(&CLIENT_PATIENCE)) {
+                Ok(count) if count > 0 => {}
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => {
+                    self.dead = true;
+                    self.output = Vec::new();
+                }
+            }
+        }
     }
 
     /// Reads once. `false` when nothing came.

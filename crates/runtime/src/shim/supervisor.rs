@@ -340,6 +340,16 @@ impl Supervisor {
         self.flush_log();
     }
 
+    /// Whether the first process's pipes hold output that was not taken yet.
+    fn has_unread(&self) -> bool {
+        [Stream::Stdout, Stream::Stderr].into_iter().filter_map(|stream| self.processes[0].fd(stream)).any(|fd| {
+            let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+            let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let ready = rustix::event::poll(&mut polled, Some(&none)).is_ok_and(|count| count > 0);
+            ready && polled[0].revents().contains(rustix::event::PollFlags::IN)
+        })
+    }
+
     fn clients_waiting(&self) -> usize {
         self.clients.iter().filter(|client| client.is_full()).count()
     }
@@ -717,9 +727,13 @@ impl Supervisor {
     }
 
     fn end(&mut self) -> i32 {
-        for client in &mut self.clients {
-            let _ = rustix::io::ioctl_fionbio(client.socket.as_fd(), false);
-            client.push();
+        loop {
+            self.clients.iter_mut().for_each(Client::finish);
+            // What a slow client held up in the pipes.
+            if !self.has_unread() {
+                break;
+            }
+            self.drain(0);
         }
         for name in [SOCKET, EXIT_FILE] {
             let _ = rustix::fs::unlinkat(&self.dir, name, AtFlags::empty());

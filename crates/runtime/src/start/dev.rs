@@ -45,12 +45,7 @@ pub fn make(
     made
 }
 
-fn fill(
-    options: &[(String, String)],
-    attributes: u64,
-    devices: &[Device],
-    map: Option<&IdMap>,
-) -> Outcome<OwnedFd> {
+fn fill(options: &[(String, String)], attributes: u64, devices: &[Device], map: Option<&IdMap>) -> Outcome<OwnedFd> {
     let owner = Owner { map };
     let mut options = options.to_vec();
     let (uid, gid) = owner.of(0, 0)?;
