@@ -9,7 +9,7 @@ use crate::{
 use hyper::StatusCode;
 use rorqual_api_types::container::{ExecConfig, ExecCreated, ExecStart};
 use rorqual_engine::containers::{ExecStartOptions, ExecStarted};
-use rorqual_error::{Error, Kind, Result};
+use rorqual_error::{Error, Result};
 
 /// `POST /containers/{name}/exec`.
 pub(crate) async fn create(mut call: Call) -> Result<Reply> {

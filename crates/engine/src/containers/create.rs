@@ -205,9 +205,11 @@ fn check_references(parts: &Parts, host: &mut HostConfig) -> Result<()> {
     }
     for link in host.links.iter().flatten() {
         let (name, _) = document::parse_link(link);
-        parts.index().find(name).map(drop).map_err(|error| {
-            Error::invalid(format!("could not get container for {name}: {error}"))
-        })?;
+        parts
+            .index()
+            .find(name)
+            .map(drop)
+            .map_err(|error| Error::invalid(format!("could not get container for {name}: {error}")))?;
     }
     match NetworkMode::parse(&host.network_mode) {
         NetworkMode::Container(_) if host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) => {

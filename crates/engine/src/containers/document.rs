@@ -382,7 +382,9 @@ fn user_namespace(parts: &Parts, record: &Record, status: &Status) -> Result<Use
     let host = &record.host_config;
     let modes = [&host.pid_mode, &host.ipc_mode, &host.network_mode];
     match modes.iter().find_map(|mode| mode.strip_prefix("container:")) {
-        Some(id) => Ok(UserNamespace::Join(namespace_path(peer(parts, id, joined_kind(host))?.as_ref(), "user"), range)),
+        Some(id) => {
+            Ok(UserNamespace::Join(namespace_path(peer(parts, id, joined_kind(host))?.as_ref(), "user"), range))
+        }
         None => Ok(UserNamespace::Own(range)),
     }
 }

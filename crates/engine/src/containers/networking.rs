@@ -4,7 +4,7 @@ use rorqual_api_types::{
     container::{Config, HostConfig},
     network::EndpointSettings,
 };
-use rorqual_error::{Error, Kind, Result};
+use rorqual_error::{Error, Result};
 use rorqual_network::{MacAddress, NetworkMode, files};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -39,15 +39,6 @@ pub(super) fn check(
     let discarded = mode == NetworkMode::Host && host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
     let warning = "Published ports are discarded when using host network mode";
     Ok(discarded.then(|| warning.to_owned()).into_iter().collect())
-}
-
-/// The same failure of looking up a container whose namespace is to be joined, as a fault of the request: clients take
-/// "not found" for the image, and pull it.
-pub(super) fn cannot_join(what: &str, error: Error) -> Error {
-    match error.kind() {
-        Kind::NotFound => Error::invalid(format!("joining {what} namespace of container: {error}")),
-        _ => error,
-    }
 }
 
 fn shown(text: &str) -> String {

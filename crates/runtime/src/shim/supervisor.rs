@@ -19,10 +19,7 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
-};
+use std::{os::fd::OwnedFd, path::PathBuf};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 16;
