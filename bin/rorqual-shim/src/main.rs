@@ -5,9 +5,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let code = match std::env::args_os().nth(1) {
-        Some(mode) if mode == "supervise" => rorqual_runtime::shim::supervise(),
-        _ => 2,
+    let mut args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).peekable();
+    let code = match args.peek().map(String::as_str) {
+        Some("supervise") => rorqual_runtime::shim::supervise(),
+        _ => rorqual_runtime::oci_cli::main(args),
     };
     ExitCode::from(u8::try_from(code).unwrap_or(255))
 }

@@ -5,9 +5,10 @@ use crate::{
     plan::Hook,
     protocol::{Failure, Step},
 };
+use rorqual_linux::process;
 use std::{
-    io::Write,
-    process::{Command, Stdio},
+    io::{self, Write},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -32,7 +33,7 @@ fn run(hook: &Hook, document: &str) -> Outcome<()> {
         command.args(args);
     }
     command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
-    let mut child = command.stdin(Stdio::piped()).spawn().at_with(Step::Hook, what)?;
+    let mut child = spawn_unblocked(command.stdin(Stdio::piped())).at_with(Step::Hook, what)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook need not read it.
         let _ = stdin.write_all(document.as_bytes());
@@ -58,4 +59,12 @@ fn run(hook: &Hook, document: &str) -> Outcome<()> {
         return Ok(());
     }
     Err(Failure::new(Step::Hook, format!("error running hook {}: {status}", hook.path)))
+}
+
+/// Starts a program with no signal blocked, as ours are: a child begins with its parent's mask.
+pub(crate) fn spawn_unblocked(command: &mut Command) -> io::Result<Child> {
+    process::unblock_signals()?;
+    let child = command.spawn();
+    process::block_signals()?;
+    child
 }

@@ -10,6 +10,7 @@ mod copy_up;
 mod failure;
 mod hooks;
 pub mod limits;
+pub mod oci_cli;
 pub mod plan;
 pub mod protocol;
 pub mod shim;

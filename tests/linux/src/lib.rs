@@ -9,5 +9,5 @@ mod lab;
 mod stream;
 
 pub use container::{Case, Container, Output};
-pub use lab::Lab;
+pub use lab::{Lab, shim_path};
 pub use stream::{Attached, demultiplex};

@@ -127,7 +127,7 @@ impl Handle {
         command.args(&self.args).arg("--log").arg(&log).args(["--log-format", "json"]).args(verb);
         command.stdin(stdin).stdout(stdout).stderr(stderr);
         // Signals are blocked in the shim; a runtime in Go would wait for its children's for ever.
-        let status = spawn_unblocked(&mut command).and_then(|mut child| child.wait());
+        let status = crate::hooks::spawn_unblocked(&mut command).and_then(|mut child| child.wait());
         let what = || format!("run {}", self.binary.display());
         let status = status.at_with(Step::Runtime, what)?;
         if status.success() {
@@ -143,14 +143,6 @@ impl Handle {
         };
         Err(Box::new(Failure { step, errno: 0, code, message: words }))
     }
-}
-
-/// A child starts with its parent's signal mask.
-fn spawn_unblocked(command: &mut Command) -> std::io::Result<std::process::Child> {
-    linux::unblock_signals()?;
-    let child = command.spawn();
-    linux::block_signals()?;
-    child
 }
 
 /// The message of the last error in a runtime's JSON log.

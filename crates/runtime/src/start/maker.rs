@@ -161,7 +161,7 @@ impl Begun {
 }
 
 /// Limits the container's own root may not raise are set from outside, with the host's.
-fn raise_limits(pid: Pid, plan: &Plan) -> Outcome<()> {
+pub(crate) fn raise_limits(pid: Pid, plan: &Plan) -> Outcome<()> {
     plan.process.rlimits.iter().try_for_each(|limit| {
         process::set_rlimit(pid.as_raw_nonzero().get(), limit.resource, limit.soft, limit.hard)
             .at_with(Step::Rlimit, || format!("error setting rlimit type {}", limit.resource))
