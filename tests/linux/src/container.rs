@@ -229,7 +229,7 @@ impl<'a> Case<'a> {
             netns: Vec::new(),
             over: false,
         };
-        match container.next() {
+        match container.next_event() {
             (Event::Created { pid }, fds) => {
                 container.pid = pid;
                 container.netns = fds;
@@ -314,7 +314,7 @@ pub struct Container<'a> {
 impl Container<'_> {
     /// The next event of the control connection.
     #[track_caller]
-    pub fn next(&mut self) -> (Event, Vec<std::os::fd::OwnedFd>) {
+    pub fn next_event(&mut self) -> (Event, Vec<std::os::fd::OwnedFd>) {
         match self.spawned.control.receive::<Event>() {
             Ok(Some(event)) => event,
             other => panic!("the shim's control connection ended: {other:?} {:?}", self.spawned.child.wait()),
@@ -326,7 +326,7 @@ impl Container<'_> {
         let network = if self.netns.is_empty() { vec![] } else { vec![loopback_up()] };
         // It may have failed already; then that comes instead.
         let _ = self.spawned.control.send(&Request::Go { network }, &[]);
-        match self.next().0 {
+        match self.next_event().0 {
             Event::Started => Ok(()),
             Event::Failed(failure) => {
                 self.spawned.child.wait().unwrap();
@@ -342,7 +342,7 @@ impl Container<'_> {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         loop {
-            match self.next().0 {
+            match self.next_event().0 {
                 Event::Exited(status) => return status,
                 Event::ExecExited { .. } | Event::Ok => {}
                 other => panic!("{other:?}"),
@@ -353,7 +353,7 @@ impl Container<'_> {
     /// The shim's last message: it ends, and its directory is empty but for the log.
     pub fn forget(mut self) {
         self.spawned.control.send(&Request::Forget, &[]).unwrap();
-        assert_eq!(self.next().0, Event::Ok);
+        assert_eq!(self.next_event().0, Event::Ok);
         assert!(self.spawned.child.wait().unwrap().success());
         self.over = true;
         self.cgroup.remove().unwrap();
@@ -453,7 +453,7 @@ impl Container<'_> {
     #[track_caller]
     pub fn exec_code(&mut self, id: &str) -> i32 {
         loop {
-            match self.next().0 {
+            match self.next_event().0 {
                 Event::ExecExited { id: ended, code } if ended == id => return code,
                 Event::ExecExited { .. } | Event::Ok => {}
                 other => panic!("{other:?}"),

@@ -244,10 +244,7 @@ fn start(directory: &Directory, plan: &Plan, streams: Streams, wanted: &Wanted) 
     let master = prepared.map_err(|failure| give_up(&mut begun, failure))?;
     match (master, &wanted.console_socket) {
         (Some(master), Some(socket)) => {
-            terminal::hand_over(socket, master.as_fd()).map_err(|error| {
-                let _ = process::kill(pid, 9);
-                error
-            })?;
+            terminal::hand_over(socket, master.as_fd()).inspect_err(|_| drop(process::kill(pid, 9)))?;
             Ok((pid, None))
         }
         (master, _) => Ok((pid, master)),

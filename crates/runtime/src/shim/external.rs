@@ -163,7 +163,9 @@ pub(super) fn start(plan: &Plan, control: &mut Connection) -> Outcome<(Process, 
     let root = prepare(plan, &handle)?;
     let (theirs, ours) = streams(plan.io.tty, plan.io.stdin_open, plan.io.console_size, None)?;
     let bundle = handle.root.parent().unwrap_or(&handle.root).to_string_lossy().into_owned();
-    let (pid, terminal) = handle.make(&["create", "--bundle", &bundle], theirs)?;
+    // Some leave a cgroup behind when they fail.
+    let made = handle.make(&["create", "--bundle", &bundle], theirs).inspect_err(|_| handle.delete());
+    let (pid, terminal) = made?;
     let started = (|| -> Outcome<()> {
         let netns = match plan.namespaces.net {
             Namespace::New => {

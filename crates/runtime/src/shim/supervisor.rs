@@ -192,9 +192,8 @@ impl Supervisor {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return 1,
             }
-            for index in 0..events.len() {
-                let (token, flags) = (events[index].data.u64(), events[index].flags);
-                self.dispatch(token, flags);
+            for event in &events {
+                self.dispatch(event.data.u64(), event.flags);
             }
             self.settle();
         }
@@ -708,7 +707,7 @@ impl Supervisor {
                 client.closing |= over;
             }
         }
-        self.clients.retain(|client| !client.dead && !(client.closing && !client.has_output()));
+        self.clients.retain(|client| !client.dead && (!client.closing || client.has_output()));
     }
 
     fn drop_old_execs(&mut self) {
