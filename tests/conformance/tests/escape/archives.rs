@@ -103,7 +103,7 @@ fn layers(canary: &Canary) -> Vec<(&'static str, Fate, Vec<u8>)> {
     add("removal of the root", Refused, one(|t| _ = t.file(".wh..", 0o644, b"")));
     add("removal of nothing", Refused, one(|t| _ = t.file(".wh.", 0o644, b"")));
     add("removal by climbing", Refused, one(|t| _ = t.file(&format!("{climb}/.wh.secret"), 0o644, b"")));
-    add("removal mark with a slash", Refused, one(|t| _ = t.file(".wh.../secret", 0o644, b"")));
+    add("removal mark as a directory", Harmless, one(|t| _ = t.file(".wh.../secret", 0o644, b"")));
     add("the root as a link", Refused, one(|t| _ = t.entry(Symlink, ".", 0o777, &climb, b"").file("new", 0o644, b"x")));
     add("the root as a file", Refused, one(|t| _ = t.file(".", 0o644, b"x")));
     add("an empty name", Refused, one(|t| _ = t.file("", 0o644, b"x")));
@@ -291,15 +291,18 @@ fn tar_corpus_archives() {
         ),
         ("an unknown algorithm", oci_descriptor(&json!({"mediaType": MANIFEST, "size": 1, "digest": "md5:00"}))),
     ];
-    let images = docker("images -a -q").stdout;
+    // a daemon of its own: others load images at the same time
+    let own = rorqual_testkit::Daemon::start("tar");
     for (name, bytes) in cases {
-        let said = load_bytes(&bytes);
-        assert!(said.contains("rror"), "{name} was accepted: {said}");
+        let answer = own.api().send("POST", "/images/load?quiet=1", "application/x-tar", Some(&bytes));
+        let said = answer.map_or_else(|error| format!("error: {error}"), |answer| answer.text());
+        assert!(said.contains("rror") || said.contains("message"), "{name} was accepted: {said}");
         assert!(!said.contains("of the host"), "{name} shows the host: {said}");
         assert!(said.len() < 4096, "{name}: the error echoes its input");
         canary.check(name);
-        assert_eq!(docker("images -a -q").stdout, images, "{name} left an image");
+        assert_eq!(own.docker(["images", "-a", "-q"]).stdout, "", "{name} left an image");
     }
+    own.finish();
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -347,7 +350,7 @@ fn memory() -> u64 {
 /// V11: a few kilobytes that unpack to gigabytes.
 #[test]
 fn bomb_corpus() {
-    let size: u64 = 3 << 30;
+    let size: u64 = 5 << 28;
     let mut header = tar::Header::new_ustar();
     header.set_path("zeros").expect("a short name");
     header.set_size(size);

@@ -36,7 +36,7 @@ fn docker(line: &str) -> Finished {
 
 /// How often a race is run.
 fn races() -> usize {
-    std::env::var("RORQUAL_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+    std::env::var("RORQUAL_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
 }
 
 /// An image with busybox and hello in it, deformed by `deform`, loaded as `tag`.
