@@ -51,7 +51,11 @@ pub fn play(engine: &Engine, name: &str) {
     let stage = Stage::new(engine, name);
     stage.clear();
     let known_path = path.with_file_name(format!("../known/{name}.txt"));
-    let known = if ours(engine) { fs::read_to_string(&known_path).map(|text| parse(&text)).unwrap_or_default() } else { Vec::new() };
+    let known = if ours(engine) {
+        fs::read_to_string(&known_path).map(|text| parse(&text)).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let mut played = Vec::new();
     let mut differing = Vec::new();
     let mut wrong = String::new();
@@ -84,7 +88,10 @@ pub fn play(engine: &Engine, name: &str) {
 impl Step {
     /// Whether both are the same command with the same outcome.
     fn same_answer(&self, other: &Self) -> bool {
-        self.command == other.command && self.stdout == other.stdout && self.stderr == other.stderr && self.code == other.code
+        self.command == other.command
+            && self.stdout == other.stdout
+            && self.stderr == other.stderr
+            && self.code == other.code
     }
 }
 

@@ -51,11 +51,16 @@ fn two_daemons_run_side_by_side() {
     let two = Daemon::start("two");
     for daemon in [&one, &two] {
         daemon.load(&images::hello());
-        daemon.docker(["run", "-d", "--name", "same", "-p", "8360:80", "hello", "http", "listen", "0.0.0.0:80", "here"]).ok();
+        daemon
+            .docker(["run", "-d", "--name", "same", "-p", "8360:80", "hello", "http", "listen", "0.0.0.0:80", "here"])
+            .ok();
     }
     for daemon in [&one, &two] {
         let netns = daemon.netns.as_ref().expect("a network");
-        assert_eq!(netns.outside("curl -s -m 5 --retry 3 --retry-connrefused http://198.51.100.1:8360/").stdout, "here /\n");
+        assert_eq!(
+            netns.outside("curl -s -m 5 --retry 3 --retry-connrefused http://198.51.100.1:8360/").stdout,
+            "here /\n"
+        );
         assert_eq!(daemon.docker(["ps", "-q"]).ok().lines().count(), 1);
     }
     one.finish();
@@ -101,12 +106,27 @@ fn tls_lets_in_whom_the_authority_signed() {
     let files = ["ca.pem", "server.pem", "server-key.pem"].map(|name| dir.path().join(name).display().to_string());
     let daemon = Daemon::start_with(
         "tls",
-        options(&["--host", "tcp://198.51.100.1:2376", "--tlsverify", "--tlscacert", &files[0], "--tlscert", &files[1], "--tlskey", &files[2]]),
+        options(&[
+            "--host",
+            "tcp://198.51.100.1:2376",
+            "--tlsverify",
+            "--tlscacert",
+            &files[0],
+            "--tlscert",
+            &files[1],
+            "--tlskey",
+            &files[2],
+        ]),
     );
     let netns = daemon.netns.as_ref().expect("a network");
     let docker = places::docker();
-    let call = format!("DOCKER_CONFIG={d}/none {} -H tcp://198.51.100.1:2376 --tlsverify --tlscacert {d}/ca.pem", docker.display());
-    let good = netns.outside(&format!("{call} --tlscert {d}/client.pem --tlskey {d}/client-key.pem version -f '{{{{.Server.APIVersion}}}}'"));
+    let call = format!(
+        "DOCKER_CONFIG={d}/none {} -H tcp://198.51.100.1:2376 --tlsverify --tlscacert {d}/ca.pem",
+        docker.display()
+    );
+    let good = netns.outside(&format!(
+        "{call} --tlscert {d}/client.pem --tlskey {d}/client-key.pem version -f '{{{{.Server.APIVersion}}}}'"
+    ));
     assert_eq!(good.stdout, "1.51\n", "{good}");
     assert_ne!(netns.outside(&format!("{call} --tlscert {d}/other.pem --tlskey {d}/other-key.pem version")).code, 0);
     assert_ne!(netns.outside("curl -s -k -m 3 https://198.51.100.1:2376/_ping").stdout, "OK");
@@ -122,7 +142,19 @@ fn a_hangup_reloads_and_says_so() {
     command::wait_for("the new label", Duration::from_secs(5), || {
         daemon.docker(["info", "-f", "{{.Labels}} {{.Debug}}"]).stdout.contains("[reloaded=yes] true").then_some(())
     });
-    let events = daemon.docker(["events", "--since", begin.trim(), "--until", "0s", "--filter", "type=daemon", "--format", "{{.Action}}"]).ok();
+    let events = daemon
+        .docker([
+            "events",
+            "--since",
+            begin.trim(),
+            "--until",
+            "0s",
+            "--filter",
+            "type=daemon",
+            "--format",
+            "{{.Action}}",
+        ])
+        .ok();
     assert_eq!(events, "reload\n");
     // a broken file changes nothing
     fs::write(daemon.root.join("daemon.json"), "{nonsense").expect("write");
@@ -147,7 +179,8 @@ fn a_socket_that_was_handed_over_is_used() {
     let host = format!("unix://{}", extra.display());
     let answer = command::wait_for("the handed socket", Duration::from_secs(10), || {
         let mut command = docker_command(&host);
-        let done = command::finish(command.args(["version", "-f", "{{.Server.APIVersion}}"]), b"", Duration::from_secs(5));
+        let done =
+            command::finish(command.args(["version", "-f", "{{.Server.APIVersion}}"]), b"", Duration::from_secs(5));
         (done.code == 0).then_some(done.stdout)
     });
     assert_eq!(answer, "1.51\n");
@@ -159,8 +192,8 @@ fn a_socket_that_was_handed_over_is_used() {
 fn a_stop_leaves_containers_running_and_takes_little_time() {
     let mut daemon = Daemon::start("stop");
     daemon.load(&images::hello());
-    daemon.docker(["run", "-d", "--name", "a", "hello", "count", "10"]).ok();
-    let pid = daemon.docker(["inspect", "-f", "{{.State.Pid}}", "a"]).ok();
+    daemon.docker(["run", "-d", "--name", "aa", "hello", "count", "10"]).ok();
+    let pid = daemon.docker(["inspect", "-f", "{{.State.Pid}}", "aa"]).ok();
     let begin = std::time::Instant::now();
     daemon.stop();
     assert!(begin.elapsed() < Duration::from_secs(5));
@@ -168,26 +201,31 @@ fn a_stop_leaves_containers_running_and_takes_little_time() {
     assert!(fs::exists(format!("/proc/{}", pid.trim())).unwrap_or(false), "the container ended with the daemon");
     let took = daemon.boot();
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(daemon.docker(["inspect", "-f", "{{.State.Pid}}", "a"]).ok(), pid);
+    assert_eq!(daemon.docker(["inspect", "-f", "{{.State.Pid}}", "aa"]).ok(), pid);
     daemon.finish();
 }
 
 #[test]
 fn other_runtimes_run_containers_too() {
     for runtime in ["runc", "crun"] {
-        let Some(path) = ["/usr/sbin", "/usr/bin"].iter().map(|dir| format!("{dir}/{runtime}")).find(|path| fs::exists(path).unwrap_or(false)) else {
+        let Some(path) = ["/usr/sbin", "/usr/bin"]
+            .iter()
+            .map(|dir| format!("{dir}/{runtime}"))
+            .find(|path| fs::exists(path).unwrap_or(false))
+        else {
             continue;
         };
         let daemon = Daemon::start_with("rt", options(&["--add-runtime", &format!("other={path}")]));
         daemon.load(&images::busybox());
-        let done = daemon.docker(["run", "--rm", "--runtime", "other", "busybox", "sh", "-c", "echo through another; exit 3"]);
+        let done =
+            daemon.docker(["run", "--rm", "--runtime", "other", "busybox", "sh", "-c", "echo through another; exit 3"]);
         if runtime == "crun" && done.stderr.contains("hybrid") {
             continue; // crun itself refuses this machine's cgroups
         }
         assert_eq!((done.stdout.as_str(), done.code), ("through another\n", 3), "{runtime}: {done}");
-        daemon.docker(["run", "-d", "--runtime", "other", "--name", "a", "busybox", "sleep", "1000"]).ok();
-        assert_eq!(daemon.docker(["exec", "a", "echo", "exec"]).ok(), "exec\n");
-        daemon.docker(["stop", "-t", "0", "a"]).ok();
+        daemon.docker(["run", "-d", "--runtime", "other", "--name", "aa", "busybox", "sleep", "1000"]).ok();
+        assert_eq!(daemon.docker(["exec", "aa", "echo", "exec"]).ok(), "exec\n");
+        daemon.docker(["stop", "-t", "0", "aa"]).ok();
         daemon.finish();
     }
 }

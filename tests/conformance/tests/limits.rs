@@ -39,7 +39,10 @@ fn serves() {
 fn create_with(length: usize) -> u16 {
     let frame = r#"{"Image":"nosuch","Labels":{"x":""}}"#.len();
     let body = format!(r#"{{"Image":"nosuch","Labels":{{"x":"{}"}}}}"#, "a".repeat(length - frame));
-    let head = format!("POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     status(format!("{head}{body}").as_bytes())
 }
 
@@ -52,17 +55,23 @@ fn bodies_end_at_four_mebibytes() {
     let lie = "POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n";
     assert!([400, 413].contains(&status(lie.as_bytes())));
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "a".repeat(1 << 20));
-    let chunked = format!("POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(6));
+    let chunked = format!(
+        "POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        chunk.repeat(6)
+    );
     assert!([0, 400, 413].contains(&status(chunked.as_bytes())));
     serves();
 }
 
 #[test]
 fn headers_end_at_64_kibibytes_and_addresses_at_16() {
-    let headers = |length: usize| status(format!("GET /_ping HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(length)).as_bytes());
+    let headers = |length: usize| {
+        status(format!("GET /_ping HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(length)).as_bytes())
+    };
     assert_eq!(headers(60 << 10), 200);
     assert!([0, 400, 431].contains(&headers(70 << 10)));
-    let address = |length: usize| status(format!("GET /_ping?{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length)).as_bytes());
+    let address =
+        |length: usize| status(format!("GET /_ping?{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length)).as_bytes());
     assert_eq!(address((16 << 10) - 100), 200);
     assert!([0, 400, 414, 431].contains(&address((16 << 10) + 100)));
     let many: String = (0..5000).map(|number| format!("X{number}: y\r\n")).collect();
@@ -74,7 +83,11 @@ fn headers_end_at_64_kibibytes_and_addresses_at_16() {
 fn documents_end_at_depth_64() {
     let deep = |depth: usize| {
         let body = format!(r#"{{"Image":"nosuch","Unknown":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-        daemon().api().send("POST", "/containers/create", "application/json", Some(body.as_bytes())).expect("an answer").status
+        daemon()
+            .api()
+            .send("POST", "/containers/create", "application/json", Some(body.as_bytes()))
+            .expect("an answer")
+            .status
     };
     assert_eq!(deep(60), 404);
     assert_eq!(deep(70), 400);
@@ -110,18 +123,21 @@ fn nonsense_is_refused_and_the_next_request_works() {
 #[test]
 fn a_request_that_stops_half_way_is_given_up() {
     let begin = Instant::now();
-    let threads: Vec<_> = ["GET /_ping HTTP/1.1\r\nHost:", "POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"]
-        .map(|half| {
-            std::thread::spawn(move || {
-                let mut stream = UnixStream::connect(daemon().socket()).expect("connect");
-                stream.set_read_timeout(Some(Duration::from_secs(45))).expect("a time limit");
-                stream.write_all(half.as_bytes()).expect("send half");
-                let mut rest = Vec::new();
-                stream.read_to_end(&mut rest).expect("the daemon closes");
-            })
+    let threads: Vec<_> = [
+        "GET /_ping HTTP/1.1\r\nHost:",
+        "POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+    ]
+    .map(|half| {
+        std::thread::spawn(move || {
+            let mut stream = UnixStream::connect(daemon().socket()).expect("connect");
+            stream.set_read_timeout(Some(Duration::from_secs(45))).expect("a time limit");
+            stream.write_all(half.as_bytes()).expect("send half");
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).expect("the daemon closes");
         })
-        .into_iter()
-        .collect();
+    })
+    .into_iter()
+    .collect();
     for thread in threads {
         thread.join().expect("closed in time");
     }
@@ -152,7 +168,8 @@ fn an_error_never_echoes_much_of_its_input() {
         let answer = daemon().api().call("GET", &path, None);
         assert!(answer.status >= 400 && answer.body.len() < 1024, "{} bytes for {} in", answer.body.len(), path.len());
     }
-    let answer = daemon().api().call("POST", &format!("/containers/create?name={long}"), Some(&json!({"Image": "hello"})));
+    let answer =
+        daemon().api().call("POST", &format!("/containers/create?name={long}"), Some(&json!({"Image": "hello"})));
     assert!(answer.status >= 400 && answer.body.len() < 1024, "{}", answer.body.len());
 }
 
@@ -222,7 +239,8 @@ fn a_full_disk_refuses_with_reason_and_service_returns() {
     let mut layer = Tar::new();
     layer.file("big", 0o644, &vec![b'x'; 30 << 20]);
     let big = Archive::new("big:latest", json!({})).layer(layer.finish()).docker_archive();
-    let said = daemon.api().send("POST", "/images/load?quiet=1", "application/x-tar", Some(&big)).map(|answer| answer.text());
+    let said =
+        daemon.api().send("POST", "/images/load?quiet=1", "application/x-tar", Some(&big)).map(|answer| answer.text());
     let said = said.unwrap_or_default();
     assert!(said.contains("no space left on device"), "{said}");
     // reads and what runs go on

@@ -102,7 +102,10 @@ fn su_and_sudo_change_the_user() {
         echo bob:secret | chpasswd; su -s /bin/sh nobody -c 'echo secret | su bob -c \"id -un\" 2>/dev/null'";
     both(&[], script, "bob\n/home/bob\nbob\nroot\nwww-data\nbob");
     // and where set-id programs may not gain anything, they do not
-    let done = run(&["--security-opt", "no-new-privileges"], "useradd -m bob; su bob -c 'sudo id -un' 2>&1 | grep -c 'no new privileges'");
+    let done = run(
+        &["--security-opt", "no-new-privileges"],
+        "useradd -m bob; su bob -c 'sudo id -un' 2>&1 | grep -c 'no new privileges'",
+    );
     assert_eq!(done.stdout.trim(), "1", "{done}");
 }
 
@@ -114,7 +117,8 @@ fn sshd_lets_its_user_in() {
         let service = Service::start("sshd", mode, script);
         let login = "ssh -i /root/key -o StrictHostKeyChecking=no -o ConnectTimeout=5 -q bob@127.0.0.1 'id -un; tty >/dev/null || echo no terminal'";
         assert_eq!(service.until(login), "bob\nno terminal\n");
-        let terminal = service.exec(&login.replace("ssh ", "ssh -tt ").replace("tty >/dev/null || echo no terminal", "tty"));
+        let terminal =
+            service.exec(&login.replace("ssh ", "ssh -tt ").replace("tty >/dev/null || echo no terminal", "tty"));
         assert!(terminal.stdout.contains("/dev/pts/"), "{terminal}");
         let copied = service.exec("scp -i /root/key -o StrictHostKeyChecking=no -q /etc/passwd bob@127.0.0.1:copy && cmp /etc/passwd /home/bob/copy && echo same");
         assert_eq!(copied.stdout, "same\n", "{copied}");
@@ -125,7 +129,8 @@ fn sshd_lets_its_user_in() {
 fn postgresql_keeps_its_data_in_a_volume() {
     for mode in MODES {
         docker(&["volume", "rm", "-f", "programs-pg"]);
-        let flags: Vec<&str> = mode.iter().chain(&["-v", "programs-pg:/var/lib/postgresql", "--shm-size", "128m"]).copied().collect();
+        let flags: Vec<&str> =
+            mode.iter().chain(&["-v", "programs-pg:/var/lib/postgresql", "--shm-size", "128m"]).copied().collect();
         let script = "pg_ctlcluster 15 main start --foreground";
         let service = Service::start("postgresql", &flags, script);
         let query = "su postgres -c \"psql -qtAX -c 'create table if not exists t (n int); insert into t values (42); select count(*), max(n) from t'\"";
@@ -142,7 +147,11 @@ fn postgresql_keeps_its_data_in_a_volume() {
 fn nginx_serves_on_a_published_port() {
     for mode in MODES {
         let flags: Vec<&str> = mode.iter().chain(&["-p", "8391:80"]).copied().collect();
-        let service = Service::start("nginx", &flags, "echo 'from a container' >/var/www/html/index.html; exec nginx -g 'daemon off;'");
+        let service = Service::start(
+            "nginx",
+            &flags,
+            "echo 'from a container' >/var/www/html/index.html; exec nginx -g 'daemon off;'",
+        );
         let netns = engine().netns.as_ref().expect("networks");
         wait_for("nginx", Duration::from_secs(20), || {
             let done = netns.outside("curl -s -m 2 http://198.51.100.1:8391/");
@@ -159,10 +168,19 @@ fn nginx_serves_on_a_published_port() {
 #[test]
 fn redis_answers_and_saves() {
     for mode in MODES {
-        let flags: Vec<&str> = mode.iter().chain(&["-u", "redis", "-w", "/var/lib/redis", "--sysctl", "net.core.somaxconn=1024"]).copied().collect();
+        let flags: Vec<&str> = mode
+            .iter()
+            .chain(&["-u", "redis", "-w", "/var/lib/redis", "--sysctl", "net.core.somaxconn=1024"])
+            .copied()
+            .collect();
         let service = Service::start("redis", &flags, "exec redis-server --dir /var/lib/redis --save ''");
         assert_eq!(service.until("redis-cli ping"), "PONG\n");
-        assert_eq!(service.exec("redis-cli set k v >/dev/null; redis-cli get k; redis-cli save; ls -l dump.rdb | cut -d' ' -f3").stdout, "v\nOK\nredis\n");
+        assert_eq!(
+            service
+                .exec("redis-cli set k v >/dev/null; redis-cli get k; redis-cli save; ls -l dump.rdb | cut -d' ' -f3")
+                .stdout,
+            "v\nOK\nredis\n"
+        );
     }
 }
 
@@ -177,7 +195,14 @@ fn the_host_can_be_looked_at_and_not_changed() {
         assert_eq!((done.stdout.as_str(), done.code), ("3\n", 0), "{mode:?}: {done}");
         let mut words = vec!["run", "--rm"];
         words.extend(mode);
-        words.extend(["-v", "/sys:/sys:ro", "busybox", "sh", "-c", "test -d /sys/class/net && echo seen; touch /sys/x 2>/dev/null || echo not written"]);
+        words.extend([
+            "-v",
+            "/sys:/sys:ro",
+            "busybox",
+            "sh",
+            "-c",
+            "test -d /sys/class/net && echo seen; touch /sys/x 2>/dev/null || echo not written",
+        ]);
         assert_eq!(docker(&words).stdout, "seen\nnot written\n", "{mode:?}");
     }
 }
@@ -199,11 +224,25 @@ fn devices_and_capabilities_that_are_given_work() {
         }
         let done = one(&["--cap-add", "IPC_LOCK"], &["hello", "try", "mlockall"]);
         assert_eq!(done.stdout, "ok\n", "{mode:?}: {done}");
-        let done = one(&["--cap-add", "SYS_ADMIN"], &["busybox", "sh", "-c", "mkdir /m && mount -t tmpfs none /m && touch /m/x && umount /m && echo mounted"]);
+        let done = one(
+            &["--cap-add", "SYS_ADMIN"],
+            &["busybox", "sh", "-c", "mkdir /m && mount -t tmpfs none /m && touch /m/x && umount /m && echo mounted"],
+        );
         assert_eq!(done.stdout, "mounted\n", "{mode:?}: {done}");
-        let done = one(&["--privileged"], &["busybox", "sh", "-c", "mkdir /m && mount -t tmpfs none /m && ls /dev/loop-control && sysctl -n kernel.pid_max | grep -c ."]);
+        let done = one(
+            &["--privileged"],
+            &[
+                "busybox",
+                "sh",
+                "-c",
+                "mkdir /m && mount -t tmpfs none /m && ls /dev/loop-control && sysctl -n kernel.pid_max | grep -c .",
+            ],
+        );
         assert_eq!(done.stdout, "/dev/loop-control\n1\n", "{mode:?}: {done}");
-        let done = one(&["--cap-add", "NET_ADMIN"], &["busybox", "sh", "-c", "ip link add v0 type veth peer name v1 && ip link set v0 up && echo made"]);
+        let done = one(
+            &["--cap-add", "NET_ADMIN"],
+            &["busybox", "sh", "-c", "ip link add v0 type veth peer name v1 && ip link set v0 up && echo made"],
+        );
         assert_eq!(done.stdout, "made\n", "{mode:?}: {done}");
     }
 }

@@ -68,9 +68,6 @@ impl Place<'_> {
     /// A container must not get a procfs with parts replaced: programs, and we, believe what it says.
     fn refuse_proc(&self, target: &OwnedFd, source: &OwnedFd) -> Outcome<()> {
         let magic = |fd: &OwnedFd| rustix::fs::fstatfs(fd).map(|stat| stat.f_type as u64);
-        if magic(target).at(Step::Mount, "look at a mount target")? != PROC_MAGIC {
-            return Ok(());
-        }
         let names: Vec<&str> = Path::new(self.target)
             .components()
             .filter_map(|part| match part {
@@ -78,6 +75,11 @@ impl Place<'_> {
                 _ => None,
             })
             .collect();
+        // a bind on /proc itself takes the place of ours, so nothing is mounted there yet
+        let instead = names == ["proc"];
+        if !instead && magic(target).at(Step::Mount, "look at a mount target")? != PROC_MAGIC {
+            return Ok(());
+        }
         let allowed = match names.as_slice() {
             ["proc"] => magic(source).at(Step::Mount, "look at a bind source")? == PROC_MAGIC,
             ["proc", name] => PROC_TARGETS.contains(name),

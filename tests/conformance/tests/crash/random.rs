@@ -244,30 +244,33 @@ fn nothing_acknowledged_is_lost_and_nothing_half_done_stays() {
 #[test]
 fn exits_that_nobody_saw_are_reported() {
     let mut daemon = start("away", Options::default());
-    daemon.docker(["run", "-d", "--name", "a", "hello", "trap", "--exit", "7"]).ok();
-    daemon.docker(["run", "-d", "--name", "b", "--rm", "busybox", "sh", "-c", "sleep 0.5; exit 9"]).ok();
+    daemon.docker(["run", "-d", "--name", "aa", "hello", "trap", "--exit", "7"]).ok();
+    daemon.docker(["run", "-d", "--name", "bb", "--rm", "busybox", "sh", "-c", "sleep 0.5; exit 9"]).ok();
     daemon
-        .docker(["run", "-d", "--name", "c", "--restart", "always", "busybox", "sh", "-c", "sleep 0.5; echo again"])
+        .docker(["run", "-d", "--name", "cc", "--restart", "always", "busybox", "sh", "-c", "sleep 0.5; echo again"])
         .ok();
     daemon
-        .docker(["run", "-d", "--name", "d", "busybox", "sh", "-c", "echo before; sleep 0.5; echo after; exit 5"])
+        .docker(["run", "-d", "--name", "dd", "busybox", "sh", "-c", "echo before; sleep 0.5; echo after; exit 5"])
         .ok();
-    let pid = daemon.api().get("/containers/a/json")["State"]["Pid"].as_i64().expect("a pid");
+    let pid = daemon.api().get("/containers/aa/json")["State"]["Pid"].as_i64().expect("a pid");
+    rorqual_testkit::command::wait_for("the trap", Duration::from_secs(5), || {
+        daemon.docker(["logs", "aa"]).stdout.contains("ready").then_some(())
+    });
     daemon.kill();
     rorqual_testkit::shell(&format!("kill -TERM {pid}; sleep 1.5")).ok();
     daemon.boot();
-    let state = daemon.api().get("/containers/a/json")["State"].clone();
+    let state = daemon.api().get("/containers/aa/json")["State"].clone();
     assert_eq!((state["Status"].as_str(), state["ExitCode"].as_i64()), (Some("exited"), Some(7)), "{state}");
-    let state = daemon.api().get("/containers/d/json")["State"].clone();
+    let state = daemon.api().get("/containers/dd/json")["State"].clone();
     assert_eq!((state["Status"].as_str(), state["ExitCode"].as_i64()), (Some("exited"), Some(5)), "{state}");
     assert!(state["FinishedAt"].as_str() < Some("2100") && state["FinishedAt"].as_str() > Some("2020"), "{state}");
-    assert_eq!(daemon.docker(["logs", "d"]).ok(), "before\nafter\n");
-    assert_eq!(daemon.docker(["wait", "a"]).ok(), "7\n");
+    assert_eq!(daemon.docker(["logs", "dd"]).ok(), "before\nafter\n");
+    assert_eq!(daemon.docker(["wait", "aa"]).ok(), "7\n");
     rorqual_testkit::command::wait_for("removal of b", Duration::from_secs(5), || {
-        (daemon.api().call("GET", "/containers/b/json", None).status == 404).then_some(())
+        (daemon.api().call("GET", "/containers/bb/json", None).status == 404).then_some(())
     });
     rorqual_testkit::command::wait_for("the restart of c", Duration::from_secs(10), || {
-        (daemon.docker(["logs", "c"]).stdout.lines().count() >= 2).then_some(())
+        (daemon.docker(["logs", "cc"]).stdout.lines().count() >= 2).then_some(())
     });
     daemon.finish();
 }
@@ -297,16 +300,16 @@ fn standard_input_survives_the_daemon() {
 #[test]
 fn a_paused_container_stays_paused() {
     let mut daemon = start("paus", Options::default());
-    daemon.docker(["run", "-d", "--name", "p", "hello", "count", "5"]).ok();
-    daemon.docker(["pause", "p"]).ok();
+    daemon.docker(["run", "-d", "--name", "pp", "hello", "count", "5"]).ok();
+    daemon.docker(["pause", "pp"]).ok();
     daemon.crash();
-    assert_eq!(daemon.docker(["inspect", "-f", "{{.State.Status}}", "p"]).ok(), "paused\n");
-    let before = daemon.docker(["logs", "p"]).ok();
+    assert_eq!(daemon.docker(["inspect", "-f", "{{.State.Status}}", "pp"]).ok(), "paused\n");
+    let before = daemon.docker(["logs", "pp"]).ok();
     thread::sleep(Duration::from_millis(200));
-    assert_eq!(daemon.docker(["logs", "p"]).ok(), before);
-    daemon.docker(["unpause", "p"]).ok();
+    assert_eq!(daemon.docker(["logs", "pp"]).ok(), before);
+    daemon.docker(["unpause", "pp"]).ok();
     rorqual_testkit::command::wait_for("it to go on", Duration::from_secs(5), || {
-        (daemon.docker(["logs", "p"]).stdout.len() > before.len()).then_some(())
+        (daemon.docker(["logs", "pp"]).stdout.len() > before.len()).then_some(())
     });
     daemon.finish();
 }

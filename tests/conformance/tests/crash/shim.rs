@@ -23,18 +23,18 @@ fn kill(pid: i32) {
 fn a_killed_supervisor_is_noticed_at_once_and_its_container_ends() {
     let daemon = start("shim", Options::default());
     for network in ["none", "bridge"] {
-        daemon.docker(["run", "-d", "--network", network, "--name", "a", "hello", "children", "3", "1000"]).ok();
-        let (pid, shim) = pids(&daemon, "a");
+        daemon.docker(["run", "-d", "--network", network, "--name", "aa", "hello", "children", "3", "1000"]).ok();
+        let (pid, shim) = pids(&daemon, "aa");
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroup");
         assert!(!cgroup.is_empty());
         let begin = Instant::now();
         kill(shim);
         wait_for("the exit", Duration::from_secs(5), || {
-            (daemon.api().get("/containers/a/json")["State"]["Running"] == false).then_some(())
+            (daemon.api().get("/containers/aa/json")["State"]["Running"] == false).then_some(())
         });
         let noticed = begin.elapsed();
         assert!(noticed < Duration::from_millis(400), "noticed after {noticed:?}");
-        let state = daemon.api().get("/containers/a/json")["State"].clone();
+        let state = daemon.api().get("/containers/aa/json")["State"].clone();
         assert_eq!(state["ExitCode"].as_i64(), Some(137), "{state}");
         assert!(!state["Error"].as_str().unwrap_or_default().is_empty(), "no reason is recorded: {state}");
         wait_for("the processes to end", Duration::from_secs(2), || {
@@ -42,8 +42,8 @@ fn a_killed_supervisor_is_noticed_at_once_and_its_container_ends() {
         });
         let left = daemon.leftovers();
         assert!(left.is_empty(), "{left:#?}");
-        daemon.docker(["start", "a"]).ok();
-        daemon.docker(["rm", "-f", "a"]).ok();
+        daemon.docker(["start", "aa"]).ok();
+        daemon.docker(["rm", "-f", "aa"]).ok();
     }
     daemon.finish();
 }
@@ -69,13 +69,13 @@ fn restart_policy_and_removal_follow_a_killed_supervisor() {
 #[test]
 fn a_supervisor_that_dies_while_the_daemon_is_away_is_found_dead() {
     let mut daemon = start("shim", Options::default());
-    daemon.docker(["run", "-d", "--name", "a", "hello", "sleep", "1000"]).ok();
-    let (pid, shim) = pids(&daemon, "a");
+    daemon.docker(["run", "-d", "--name", "aa", "hello", "sleep", "1000"]).ok();
+    let (pid, shim) = pids(&daemon, "aa");
     daemon.kill();
     kill(shim);
     daemon.boot();
     wait_for("the exit", Duration::from_secs(5), || {
-        (daemon.api().get("/containers/a/json")["State"]["ExitCode"] == 137).then_some(())
+        (daemon.api().get("/containers/aa/json")["State"]["ExitCode"] == 137).then_some(())
     });
     wait_for("its process to end", Duration::from_secs(2), || {
         (!fs::exists(format!("/proc/{pid}")).unwrap_or(false)).then_some(())

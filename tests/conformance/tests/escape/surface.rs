@@ -178,7 +178,8 @@ fn conf_syscalls() {
 #[test]
 fn conf_syscall_count() {
     // calls that would end, stop or confuse the prober
-    let skip = "15,22,23,34,35,56,57,58,59,60,61,62,72,101,130,131,202,219,231,234,247,270,271,281,322,335,336,424,435,449";
+    let skip =
+        "15,22,23,34,35,56,57,58,59,60,61,62,72,101,130,131,202,219,231,234,247,270,271,281,322,335,336,424,435,449";
     let program = format!(
         "my %s = map {{ $_ => 1 }} ({skip}); for my $n (0..467) {{ next if $s{{$n}}; $! = 0; my $r = syscall($n, -1, -1, -1, -1, -1, -1); \
          print STDERR \"\"; push @c, $n if $r < 0 && ($! == 1 || $! == 38); push @o, $n unless $r < 0 && ($! == 1 || $! == 38); }} \
