@@ -11,7 +11,7 @@ pub use entry::Entry;
 use crate::Stream;
 use files::{Step, Trail};
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fs::inotify,
     io::Errno,
 };
@@ -24,7 +24,13 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    time::{Duration, Instant},
 };
+
+/// A log that is gone for so long was removed, not rotated.
+const ORPHAN_GRACE: Duration = Duration::from_millis(500);
+/// How often that is looked at meanwhile.
+const ORPHAN_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What to read.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +56,7 @@ pub struct Reader {
     trail: Trail,
     watch: Option<Watch>,
     signal: Arc<Signal>,
+    orphaned_since: Option<Instant>,
     ended: bool,
 }
 
@@ -100,7 +107,7 @@ impl Reader {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let trail = Trail::open(path, query.tail, query.since)?;
         let signal = Arc::new(Signal { state: AtomicU8::new(0), wake });
-        Ok(Self { query, trail, watch, signal, ended: false })
+        Ok(Self { query, trail, watch, signal, orphaned_since: None, ended: false })
     }
 
     /// The handle that ends it.
@@ -118,6 +125,12 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// Whether another line is at hand, so that [`Reader::next_entry`] need not go to the files: for callers that gather
+    /// entries before they send them on.
+    pub fn is_buffered(&self) -> bool {
+        self.trail.is_buffered()
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -139,12 +152,27 @@ impl Reader {
         match self.trail.step(self.query.follow)? {
             Step::Line(line) => return Ok(Entry::parse(line)),
             Step::Moved => {}
-            Step::End => match &self.watch {
-                Some(watch) if state != FINISH && !watch.place.is_gone() => watch.wait(&self.signal.wake)?,
-                _ => self.ended = true,
-            },
+            Step::End => self.ended = !self.wait(state)?,
         }
         Ok(None)
+    }
+
+    /// Waits for something to happen; false when nothing more can.
+    fn wait(&mut self, state: u8) -> io::Result<bool> {
+        let Some(watch) = &self.watch else { return Ok(false) };
+        if state == FINISH || watch.place.is_gone() {
+            return Ok(false);
+        }
+        // Our descriptor keeps the directory of a removed file alive for inotify, so its end is not told. With one file
+        // kept a rotation looks the same, but only for a moment.
+        let orphaned = self.trail.is_orphaned();
+        self.orphaned_since = self.orphaned_since.or_else(|| Some(Instant::now())).filter(|_| orphaned);
+        match self.orphaned_since {
+            Some(since) if since.elapsed() >= ORPHAN_GRACE => return Ok(false),
+            Some(_) => watch.wait(&self.signal.wake, Some(&ORPHAN_PAUSE))?,
+            None => watch.wait(&self.signal.wake, None)?,
+        }
+        Ok(true)
     }
 }
 
@@ -178,9 +206,9 @@ impl Watch {
         Ok(Self { events, place: Place(directory.to_owned()) })
     }
 
-    fn wait(&self, wake: &OwnedFd) -> io::Result<()> {
+    fn wait(&self, wake: &OwnedFd, at_most: Option<&Timespec>) -> io::Result<()> {
         let mut ready = [PollFd::new(&self.events, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
-        match poll(&mut ready, None) {
+        match poll(&mut ready, at_most) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

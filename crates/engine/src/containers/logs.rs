@@ -75,8 +75,9 @@ fn read(mut reader: Reader, sender: &mpsc::Sender<Result<Bytes>>, options: &LogO
             }
         };
         frame(&mut batch, entry.stream, &entry.render(options.timestamps, options.details), tty);
-        // A follower waits for the next entry inside the reader, so what is there goes out first.
-        if (options.follow || batch.len() >= BATCH) && sender.blocking_send(Ok(batch.split().freeze())).is_err() {
+        // A follower may wait for the next entry inside the reader, so what is there goes out first.
+        let waits = options.follow && !reader.is_buffered();
+        if (waits || batch.len() >= BATCH) && sender.blocking_send(Ok(batch.split().freeze())).is_err() {
             return;
         }
     }

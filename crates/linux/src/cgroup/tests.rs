@@ -190,3 +190,35 @@ fn paths_that_leave_are_refused() {
         assert!(cgroups.create(bad, &Resources::default()).is_err(), "{bad:?}");
     }
 }
+
+/// Not a gate (machines differ): prints the cost with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn the_cost_of_a_cgroup() {
+    let cgroups = Cgroups::detect().unwrap();
+    let parent = format!("rorqual-test-{}-cost", std::process::id());
+    let open = |major, minor| DeviceRule {
+        allow: true,
+        kind: "c".into(),
+        major: Some(major),
+        minor: Some(minor),
+        access: "rwm".into(),
+    };
+    let rules = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, -1), (-1, -1)];
+    let devices =
+        std::iter::once(DeviceRule::default()).chain(rules.map(|(major, minor)| open(major, minor))).collect();
+    let resources = Resources { devices, pids: Some(Pids { limit: 100 }), ..Resources::default() };
+    let (mut made, mut removed) = (Vec::new(), Vec::new());
+    for number in 0..200 {
+        let started = Instant::now();
+        let cgroup = cgroups.create(&format!("{parent}/{number}"), &resources).unwrap();
+        made.push(started.elapsed());
+        let started = Instant::now();
+        cgroup.remove().unwrap();
+        removed.push(started.elapsed());
+    }
+    cgroups.open(&parent).remove().unwrap();
+    made.sort();
+    removed.sort();
+    println!("create {:?}, remove {:?}", made[100], removed[100]);
+}

@@ -13,8 +13,8 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// Rotations that may happen while the next file is looked for.
-const RACES_MAX: usize = 16;
+/// Numbers that may be missing in a row before the end of the rotated files: one rotation leaves one gap at a time.
+const GAPS_MAX: u32 = 3;
 
 /// What [`Trail::step`] found.
 pub(super) enum Step<'a> {
@@ -80,6 +80,17 @@ impl Trail {
         if follow && self.advance()? { Ok(Step::Moved) } else { Ok(Step::End) }
     }
 
+    /// Whether a whole line is in memory.
+    pub fn is_buffered(&self) -> bool {
+        self.current.as_ref().is_some_and(|lines| memchr::memchr(b'\n', &lines.buffer[lines.start..]).is_some())
+    }
+
+    /// Whether the file being read has no name any more and there is no new one.
+    pub fn is_orphaned(&self) -> bool {
+        let unnamed = |lines: &Lines| lines.file.metadata().is_ok_and(|found| found.nlink() == 0);
+        self.current.as_ref().is_some_and(unnamed) && matches!(identity_of(&self.path), Ok(None))
+    }
+
     /// At the end of the current file: goes to its successor if it was rotated away, to its beginning if it was cut.
     fn advance(&mut self) -> io::Result<bool> {
         let Some(lines) = &mut self.current else {
@@ -96,8 +107,10 @@ impl Trail {
         if lines.fill()? {
             return Ok(true);
         }
-        self.current = successor(&self.path, lines.identity)?;
-        Ok(true)
+        let next = successor(&self.path, lines.identity)?;
+        let found = next.is_some();
+        self.current = next.or(self.current.take());
+        Ok(found)
     }
 }
 
@@ -191,47 +204,52 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 0 { path.to_owned() } else { rotated(path, number) }
 }
 
-/// The current file and the rotated ones, newest first. A rotation meanwhile shows one file under two names; it is taken
-/// once.
-fn open_all(path: &Path) -> io::Result<Vec<Lines>> {
-    let mut files: Vec<Lines> = Vec::new();
+/// Calls `visit` with the current file and the rotated ones, newest first, each once, until it says that it has seen enough.
+///
+/// A rotation meanwhile moves files to higher numbers, from the highest down, so that going up never misses one: it shows
+/// one twice, or a gap where one has just left. The end is where several numbers in a row are missing.
+fn ascend(path: &Path, mut visit: impl FnMut(Lines) -> bool) -> io::Result<()> {
+    let mut missing = 0;
+    let mut last = None;
     for number in 0..FILES_MAX {
-        match open_file(&numbered(path, number))? {
-            Some(lines) if files.iter().any(|known| known.identity == lines.identity) => {}
-            Some(lines) => files.push(lines),
-            // The current file may be missing for a moment, or the container never started.
-            None if number == 0 => {}
-            None => break,
+        let Some(lines) = open_file(&numbered(path, number))? else {
+            missing += 1;
+            if missing > GAPS_MAX {
+                break;
+            }
+            continue;
+        };
+        missing = 0;
+        if last != Some(lines.identity) {
+            last = Some(lines.identity);
+            if visit(lines) {
+                break;
+            }
         }
     }
+    Ok(())
+}
+
+fn open_all(path: &Path) -> io::Result<Vec<Lines>> {
+    let mut files = Vec::new();
+    ascend(path, |lines| {
+        files.push(lines);
+        false
+    })?;
     Ok(files)
 }
 
 /// The file that followed the one with `identity`; the oldest there is when that one is gone.
 fn successor(path: &Path, identity: (u64, u64)) -> io::Result<Option<Lines>> {
-    for _ in 0..RACES_MAX {
-        let place = place_of(path, identity)?;
-        let next = match place {
-            Some(number) => open_file(&numbered(path, number.saturating_sub(1)))?,
-            None => open_all(path)?.pop(),
-        };
-        // Another rotation in between would have made it the successor's successor.
-        if place_of(path, identity)? == place && next.as_ref().is_none_or(|next| next.identity != identity) {
-            return Ok(next);
+    let mut newer = None;
+    ascend(path, |lines| {
+        let found = lines.identity == identity;
+        if !found {
+            newer = Some(lines);
         }
-    }
-    open_file(path)
-}
-
-fn place_of(path: &Path, identity: (u64, u64)) -> io::Result<Option<u32>> {
-    for number in 0..FILES_MAX {
-        match identity_of(&numbered(path, number))? {
-            Some(found) if found == identity => return Ok(Some(number)),
-            None if number > 0 => return Ok(None),
-            _ => {}
-        }
-    }
-    Ok(None)
+        found
+    })?;
+    Ok(newer)
 }
 
 /// Drops files (newest first) that were last written before `since`.
