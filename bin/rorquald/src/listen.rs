@@ -4,7 +4,7 @@ use crate::{config::Settings, identity, tls};
 use anyhow::{Context, Result, anyhow, bail};
 use rorqual_api::{Api, Peer, Peers, limits, refuse, serve};
 use rustix::{
-    fs::{Mode, chmodat, chownat},
+    fs::{AtFlags, Mode, chmodat, chownat},
     process::Gid,
 };
 use std::{
@@ -141,8 +141,10 @@ impl Listeners {
         for host in &settings.hosts {
             match host {
                 Address::Unix(path) => {
-                    all.listeners.push(Listener::Unix(unix(path, settings)?));
+                    let listener = unix(path)?;
                     all.files.push(path.clone());
+                    hand_over(path, settings)?;
+                    all.listeners.push(Listener::Unix(listener));
                 }
                 Address::Tcp(name, port) => {
                     for listener in tcp(name, *port, settings).await.with_context(|| format!("listen on {host}"))? {
@@ -176,14 +178,17 @@ fn secured(listener: TcpListener, handshakes: Option<&Arc<Handshakes>>) -> Liste
     }
 }
 
-/// Opens a unix socket: mode 0660, owned by the group; a file left by a dead daemon is removed.
-fn unix(path: &Path, settings: &Settings) -> Result<UnixListener> {
+/// Opens a unix socket that nobody may connect to yet; a file left by a dead daemon is removed.
+fn unix(path: &Path) -> Result<UnixListener> {
     clear(path)?;
-    // Nobody connects before the mode is right.
     let umask = rustix::process::umask(Mode::from_raw_mode(0o777));
     let bound = UnixListener::bind(path).with_context(|| format!("listen on unix://{}", path.display()));
     rustix::process::umask(umask);
-    let listener = bound?;
+    bound
+}
+
+/// Gives a unix socket to its group: mode 0660.
+fn hand_over(path: &Path, settings: &Settings) -> Result<()> {
     let (group, asked) = (&settings.group.0, settings.group.1);
     let owner = match identity::group(group) {
         Ok(Some(number)) => Some(Gid::from_raw(number)),
@@ -195,10 +200,8 @@ fn unix(path: &Path, settings: &Settings) -> Result<UnixListener> {
         Err(error) => return Err(error).context("look up the group of the socket"),
     };
     let here = rustix::fs::CWD;
-    chownat(here, path, None, owner, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).context("set the group of the socket")?;
-    chmodat(here, path, Mode::from_raw_mode(0o660), rustix::fs::AtFlags::empty())
-        .context("set the mode of the socket")?;
-    Ok(listener)
+    chownat(here, path, None, owner, AtFlags::SYMLINK_NOFOLLOW).context("set the group of the socket")?;
+    chmodat(here, path, Mode::from_raw_mode(0o660), AtFlags::empty()).context("set the mode of the socket")
 }
 
 /// Removes a socket nobody listens on.
