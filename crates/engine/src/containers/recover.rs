@@ -266,7 +266,7 @@ fn settle(parts: &Arc<Parts>, mut found: Vec<Found>, strays: BTreeSet<ContainerI
             tracing::error!(%error, %container, "the network of a running container could not be repaired");
         }
     }
-    for one in &found {
+    for one in found.iter().filter(|one| one.status.phase != Phase::Removing) {
         for mount in one.record.mounts.iter().filter(|mount| mount.kind == Kind::Volume) {
             let id = &one.record.id;
             let taken = parts.volumes.acquire(&mount.name, id);
