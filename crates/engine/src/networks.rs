@@ -6,7 +6,7 @@ use rorqual_api_types::network::{ConfigReference, EndpointResource, Ipam, IpamPo
 use rorqual_error::{Error, Result};
 use rorqual_network::NetworkInfo;
 use rorqual_types::Filters;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// The networks of this node. A clone is another handle.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ fn present(network: &NetworkInfo, parts: Option<&Parts>) -> Network {
         ingress: false,
         config_from: ConfigReference::default(),
         config_only: false,
-        containers: containers.unwrap_or_else(BTreeMap::new),
+        containers: containers.unwrap_or_default(),
         options: network.options.clone(),
         labels: network.labels.clone(),
     }

@@ -191,14 +191,14 @@ impl Containers {
     pub fn exec_check(&self, id: &str) -> Result<()> {
         let exec = self.parts.execs.find(id)?;
         let handle = self.find(exec.container.as_str())?;
-        check(&handle, &handle.view().record.name.to_string())
+        check(&handle, handle.view().record.name.as_str())
     }
 
     /// Starts it. A program that cannot be started leaves the exit code 126 or 127 with the exec.
     pub async fn exec_start(&self, id: &str, options: ExecStartOptions) -> Result<ExecStarted> {
         let exec = self.parts.execs.find(id)?;
         let handle = self.find(exec.container.as_str())?;
-        check(&handle, &handle.view().record.name.to_string())?;
+        check(&handle, handle.view().record.name.as_str())?;
         exec.begin()?;
         publish(&self.parts, &handle, &format!("exec_start: {}", exec.line()), &exec);
         let started = run(&self.parts, &handle, &exec, options).await;

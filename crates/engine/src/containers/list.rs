@@ -47,7 +47,7 @@ impl Containers {
     fn choose(&self, options: &ListOptions) -> Result<Vec<Arc<View>>> {
         let choice = Choice::new(self, options)?;
         let mut views: Vec<Arc<View>> = self.parts.index().all().map(|handle: &Arc<Handle>| handle.view()).collect();
-        views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
         let chosen = views.into_iter().filter(|view| choice.matches(view));
         Ok(chosen.take(options.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX)).collect())
     }
@@ -231,8 +231,8 @@ fn name_matches(pattern: &str, name: &str) -> bool {
         None => (false, rest),
     };
     let slashed = rest.strip_prefix("/?").or_else(|| rest.strip_prefix('/'));
-    let from_start =
-        from_start || (slashed.is_some() && !from_start && rest.starts_with('/') && !rest.starts_with("/?"));
+    // A slash that must be there is the beginning of the name.
+    let from_start = from_start || (rest.starts_with('/') && !rest.starts_with("/?"));
     let text = slashed.unwrap_or(rest).replace("\\.", ".").replace("\\-", "-");
     match (from_start, to_end) {
         (true, true) => name == text,

@@ -223,7 +223,7 @@ async fn created(control: &mut Control) -> Result<(i32, Option<OwnedFd>), Failur
     }
 }
 
-/// The shim's failure in dockerd's words: clients read the exit code out of them.
+/// The shim's failure in dockerd's words, its runtime's name included: clients read the exit code out of them.
 fn never_ran(failure: &ShimFailure) -> Failure {
     let kind = failure.to_error().kind();
     let message = plain_message(failure);
@@ -242,9 +242,8 @@ fn never_ran(failure: &ShimFailure) -> Failure {
         _ => {}
     }
     let mut message = format!(
-        "failed to create task for container: failed to create shim task: OCI runtime create failed: {} create failed: \
-         unable to start container process: error during container init: {message}",
-        crate::OWN_RUNTIME,
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: \
+         unable to start container process: error during container init: {message}"
     );
     if failure.step == Step::Mount && not_a_directory {
         message.push_str(

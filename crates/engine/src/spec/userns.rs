@@ -159,7 +159,7 @@ fn added(host_config: &HostConfig) -> Result<CapSet> {
     if add.iter().all(|name| named(&name)) {
         return validate::named("CapAdd", add);
     }
-    Ok(validate::capabilities(host_config)?)
+    validate::capabilities(host_config)
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ fn inside(filter: Option<&str>) -> ExitCode {
 }
 
 /// The engine under test.
+#[derive(Debug)]
 pub struct World {
     config: EngineConfig,
     opened: Option<Engine>,
