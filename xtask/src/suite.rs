@@ -109,7 +109,7 @@ fn step(tally: &mut Tally, name: &str, command: &mut Command) -> Result<()> {
 
 fn clippy(tally: &mut Tally) -> Result<()> {
     let mut command = cargo();
-    command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    command.args(["clippy", "--quiet", "--keep-going", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     step(tally, "clippy", &mut command)
 }
 

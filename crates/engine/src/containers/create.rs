@@ -347,14 +347,16 @@ fn commit(parts: &Parts, record: &Record, image: &Resolved, undo: &Undo<'_>) -> 
         transaction.delete(&parts.tables.pending, &key);
     }
     parts.images.hold(&mut transaction, &record.id, image)?;
-    let committed = transaction.commit(Durability::Grouped);
+    let committed = transaction.commit(Durability::Grouped).and_then(|()| failpoint!("create.committed"));
     if committed.is_err() {
+        // the caller takes the directories away again; the record must not outlive them
         let mut transaction = parts.store.begin();
+        transaction.delete(&parts.tables.records, &key);
+        transaction.delete(&parts.tables.statuses, &key);
         parts.images.release(&mut transaction, &record.id);
         let _ = transaction.commit(Durability::Grouped);
     }
-    committed?;
-    failpoint!("create.committed")
+    committed
 }
 
 /// Random bytes from the kernel.
