@@ -38,9 +38,9 @@ impl DataLock {
             let mut owner = String::new();
             let _ = file.read_to_string(&mut owner);
             bail!(
-                "another daemon (process {}) uses the data root {}; choose another with --data-root",
-                owner.trim(),
-                data_root.display()
+                "the data root {} is in use by another daemon (process {}); choose another with --data-root",
+                data_root.display(),
+                owner.trim()
             );
         }
         file.set_len(0)?;
@@ -113,7 +113,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let lock = DataLock::take(directory.path()).unwrap();
         let error = DataLock::take(directory.path()).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("another daemon (process {})", std::process::id())), "{error}");
+        assert!(error.contains(&format!("is in use by another daemon (process {})", std::process::id())), "{error}");
         drop(lock);
         DataLock::take(directory.path()).unwrap();
     }

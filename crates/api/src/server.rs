@@ -158,6 +158,9 @@ async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Reply {
     if length > URL {
         return reply::message(StatusCode::URI_TOO_LONG, &format!("URL too long: more than {URL} bytes"));
     }
+    if uri.path().split('/').any(|part| part == "..") {
+        return reply::page_not_found();
+    }
     if let Some(better) = routes::cleaned(uri.path()) {
         return moved(&better, uri.query());
     }

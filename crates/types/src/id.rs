@@ -96,6 +96,9 @@ fn is_restricted_name(text: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
+/// Bytes of a name: what a file system takes as one.
+const NAME_MAX: usize = 255;
+
 /// A container's name, without the leading slash clients may send.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -107,7 +110,7 @@ impl FromStr for ContainerName {
 
     fn from_str(text: &str) -> Result<Self> {
         let name = text.strip_prefix('/').unwrap_or(text);
-        if !is_restricted_name(name) {
+        if !is_restricted_name(name) || name.len() > NAME_MAX {
             let shown: String = text.chars().take(256).collect();
             return Err(Error::invalid(format!(
                 "Invalid container name ({shown}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
@@ -139,7 +142,7 @@ impl FromStr for VolumeName {
                 "volume name is too short, names should be at least two alphanumeric characters",
             ));
         }
-        if !is_restricted_name(text) || text.len() > 255 {
+        if !is_restricted_name(text) || text.len() > NAME_MAX {
             let shown: String = text.chars().take(256).collect();
             return Err(Error::invalid(format!(
                 "\"{shown}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
@@ -162,6 +165,8 @@ mod tests {
         for bad in ["", "/", "a", "-a", "a b", "a/b", "..", "ä1"] {
             assert!(bad.parse::<ContainerName>().is_err(), "{bad}");
         }
+        assert!("a".repeat(NAME_MAX).parse::<ContainerName>().is_ok());
+        assert!("a".repeat(NAME_MAX + 1).parse::<ContainerName>().is_err());
         assert_eq!("/web".parse::<ContainerName>().unwrap().as_str(), "web");
     }
 

@@ -136,19 +136,21 @@ fn tls_lets_in_whom_the_authority_signed() {
 #[test]
 fn a_hangup_reloads_and_says_so() {
     let daemon = Daemon::start("hup");
-    let begin = shell("date +%s.%N").ok();
+    let begin = shell("date +%s").ok();
     fs::write(daemon.root.join("daemon.json"), r#"{"debug": true, "labels": ["reloaded=yes"]}"#).expect("write");
     daemon.signal(rustix::process::Signal::HUP);
     command::wait_for("the new label", Duration::from_secs(5), || {
         daemon.docker(["info", "-f", "{{.Labels}} {{.Debug}}"]).stdout.contains("[reloaded=yes] true").then_some(())
     });
+    // an end of whole seconds, and past the event
+    let end = shell("date -d '1 second' +%s").ok();
     let events = daemon
         .docker([
             "events",
             "--since",
             begin.trim(),
             "--until",
-            "0s",
+            end.trim(),
             "--filter",
             "type=daemon",
             "--format",

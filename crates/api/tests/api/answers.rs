@@ -28,6 +28,7 @@ async fn paths_and_versions() {
         ("PATCH", "/v1.51/info", None, 404, "page not found"),
         ("GET", "/v1.5x/info", None, 404, "page not found"),
         ("GET", "//v1.51/_ping", None, 301, ""),
+        ("GET", "/v1.51/../../etc/passwd", None, 404, "page not found"),
         ("OPTIONS", "/v1.51/info", None, 200, ""),
         ("GET", "/v1.24/containers/prune", None, 404, ""),
         ("POST", "/v1.24/containers/prune", None, 400, "requires API version 1.25, but the Docker daemon API version is 1.24"),
