@@ -202,10 +202,15 @@ impl Containers {
         exec.begin()?;
         publish(&self.parts, &handle, &format!("exec_start: {}", exec.line()), &exec);
         let started = run(&self.parts, &handle, &exec, options).await;
-        if started.is_err() {
-            exec.finish(126);
+        let Err(failure) = started else { return started };
+        exec.finish(126);
+        // It may have ended under our hands.
+        let view = handle.view();
+        if view.status.phase.is_live() {
+            Err(failure)
+        } else {
+            Err(Error::conflict(format!("container {} is not running", view.record.id)))
         }
-        started
     }
 
     /// Sets its terminal's size.

@@ -34,6 +34,8 @@ use std::{
 struct Found {
     record: Arc<Record>,
     status: Status,
+    /// The status as it is stored.
+    stored: Status,
     adopted: Option<Adopted>,
     /// It is to be started by its restart policy.
     start: bool,
@@ -53,7 +55,7 @@ pub(crate) async fn recover(parts: &Arc<Parts>) -> Result<()> {
     let worker = parts.clone();
     let found = blocking(move || settle(&worker, found, runs)).await?;
     let mut starts = Vec::new();
-    for Found { record, status, adopted, start, remove } in found {
+    for Found { record, status, adopted, start, remove, .. } in found {
         let view = View { record, status, stops: 0, removed: false, removal_error: None };
         let handle = Handle::spawn(parts, view, adopted);
         if start {
@@ -119,7 +121,8 @@ fn ids_in(dir: &std::path::Path) -> Result<BTreeSet<ContainerId>> {
 
 /// What has become of a container since its status was stored.
 async fn examine(parts: &Arc<Parts>, record: Arc<Record>, status: Status, has_run: bool) -> Result<Found> {
-    let mut found = Found { record, status, adopted: None, start: false, remove: false };
+    let stored = status.clone();
+    let mut found = Found { record, status, stored, adopted: None, start: false, remove: false };
     if has_run {
         match probe(parts, &found.record.id).await {
             Some((control, state)) => found.meet(control, state),
@@ -291,7 +294,9 @@ fn settle(parts: &Arc<Parts>, mut found: Vec<Found>, strays: BTreeSet<ContainerI
     let mut kept = Vec::with_capacity(found.len());
     for one in found.drain(..) {
         if one.status.phase != Phase::Removing {
-            parts.tables.statuses.put(&one.record.id.to_string(), &one.status, Durability::Grouped)?;
+            if one.status != one.stored {
+                parts.tables.statuses.put(&one.record.id.to_string(), &one.status, Durability::Grouped)?;
+            }
             kept.push(one);
             continue;
         }
