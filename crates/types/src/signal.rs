@@ -34,7 +34,11 @@ impl FromStr for Signal {
         let shown: String = text.chars().take(256).collect();
         let invalid = || Error::invalid(format!("invalid signal: {shown}"));
         if let Ok(number) = text.parse::<i32>() {
-            return if (1..=64).contains(&number) { Ok(Self(number)) } else { Err(invalid()) };
+            return match number {
+                1..=64 => Ok(Self(number)),
+                0 => Err(invalid()),
+                _ => Err(Error::invalid(format!("the linux daemon does not support signal {number}"))),
+            };
         }
         let upper = text.to_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);

@@ -134,7 +134,8 @@ pub(crate) async fn rename(call: Call) -> Result<Reply> {
     let Some(new) = call.query.filled("name") else {
         return Err(Error::invalid("Neither old nor new names may be empty"));
     };
-    let new = new.parse().context("Error when allocating new name")?;
+    // dockerd shows the name with its slash here.
+    let new = format!("/{}", new.strip_prefix('/').unwrap_or(new)).parse().context("Error when allocating new name")?;
     call.engine().containers.rename(&call.name, new).await?;
     Ok(reply::no_content())
 }

@@ -338,7 +338,9 @@ fn exec_options(spec: &Spec, record: &super::record::Record, config: &ExecConfig
 }
 
 fn never_ran(exec: &Exec, failure: &Failure) -> Error {
-    exec.finish(if failure.code == 127 { 127 } else { 126 });
+    // As in dockerd, a directory that is missing counts as a program that is missing.
+    let missing = failure.step == Step::Cwd && failure.errno == rustix::io::Errno::NOENT.raw_os_error();
+    exec.finish(if failure.code == 127 || missing { 127 } else { 126 });
     let (kind, message) = (failure.to_error().kind(), plain_message(failure));
     if failure.step == Step::User {
         return Error::new(kind, message);

@@ -6,7 +6,7 @@ use rorqual_api_types::{
     container::{Config, HostConfig, MountPoint},
     mount::Mount,
 };
-use rorqual_error::{Error, Result};
+use rorqual_error::{Context, Error, Result};
 use rorqual_types::VolumeName;
 use serde::{Deserialize, Serialize};
 
@@ -169,6 +169,10 @@ fn clean(path: &str) -> Result<String> {
     Ok(format!("/{}", parts.join("/")))
 }
 
+fn shown_name(name: &str) -> String {
+    name.chars().take(256).collect()
+}
+
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 /// `source:destination[:options]`, or a destination alone.
@@ -192,6 +196,12 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<MountRecord> {
         )));
     }
     let is_path = source.starts_with('/');
+    let kind = if is_path { "bind" } else { "volume" };
+    if clean(destination).is_err() {
+        return Err(invalid(&format!(
+            ": invalid mount config for type \"{kind}\": invalid specification: destination can't be '/'"
+        )));
+    }
     let mut mount = MountRecord {
         kind: if is_path { Kind::Bind } else { Kind::Volume },
         destination: clean(destination)?,
@@ -218,8 +228,8 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<MountRecord> {
         if source.is_empty() {
             mount.anonymous = true;
         } else {
-            let name: VolumeName = source.parse()?;
-            mount.name = name.to_string();
+            let named = source.parse::<VolumeName>();
+            mount.name = named.with_context(|| format!("create {}", shown_name(source)))?.to_string();
             // dockerd shows the SELinux default of named volumes, whether or not it means anything.
             if mount.mode.is_empty() {
                 mount.mode = "z".into();
@@ -257,10 +267,7 @@ fn parse_mount(mount: &Mount) -> Result<MountRecord> {
         "image" | "cluster" | "npipe" => {
             Err(Error::not_implemented(format!("not supported yet: mounts of type {}", mount.kind)))
         }
-        _ => Err(Error::invalid(format!(
-            "invalid mount config for type \"{}\": mount type unknown: \"{}\"",
-            mount.kind, mount.kind
-        ))),
+        _ => Err(refuse("mount type unknown")),
     }
 }
 
