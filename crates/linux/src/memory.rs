@@ -5,9 +5,13 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    ffi::{CString, OsStr, OsString},
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
 };
 
 /// A copy of `from` in memory that nobody can change any more, executable and close-on-exec.
@@ -33,6 +37,23 @@ pub fn limit_heaps(count: i32) {
     }
     #[cfg(not(target_env = "gnu"))]
     let _ = count;
+}
+
+/// Runs this program again from a sealed copy of itself, with the same arguments and environment; returns at once when it
+/// already is one. A container that gets hold of its runtime's program then holds nothing of the host's.
+pub fn run_from_sealed_copy() -> io::Result<()> {
+    let exe = File::open("/proc/self/exe")?;
+    // Only memory files have seals at all.
+    if rustix::fs::fcntl_get_seals(&exe).is_ok_and(|seals| seals.contains(SealFlags::WRITE | SealFlags::SEAL)) {
+        return Ok(());
+    }
+    let copy = sealed_copy("rorqual-shim", &mut &exe)?;
+    let text = |bytes: OsString| CString::new(bytes.into_vec()).map_err(io::Error::other);
+    let args = std::env::args_os().map(text).collect::<io::Result<Vec<_>>>()?;
+    let entry = |(name, value): (OsString, OsString)| text([name, value].join(OsStr::new("=")));
+    let env = std::env::vars_os().map(entry).collect::<io::Result<Vec<_>>>()?;
+    let path = CString::new(format!("/proc/self/fd/{}", copy.as_raw_fd())).map_err(io::Error::other)?;
+    Err(crate::process::execve(&path, &args, &env))
 }
 
 /// Gives free heap memory back to the kernel.

@@ -131,7 +131,11 @@ fn the_life_of_a_container_in_steps() {
     quiet(&["create", "--pid-file", "pid", "c1"]);
     assert_eq!(bundle.status("c1"), "created");
     let pid = fs::read_to_string(bundle.dir.join("pid")).unwrap();
-    assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim(), "rorqual-shim");
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert!(
+        exe.to_string_lossy().starts_with("/memfd:rorqual-shim"),
+        "a container could reach the runtime's own file: {exe:?}"
+    );
     bundle.fails(&["create", "c1"], "container with given ID already exists");
     bundle.ok(&["start", "c1"]);
     assert_eq!(bundle.status("c1"), "running");
@@ -272,4 +276,23 @@ fn features_are_a_document() {
     let Some(bundle) = Bundle::new(|_| ()) else { return };
     let features: Value = serde_json::from_str(&bundle.ok(&["features"])).unwrap();
     assert_eq!(features["linux"]["seccomp"]["enabled"], json!(true));
+}
+
+#[test]
+fn the_runtimes_program_cannot_be_overwritten_from_inside() {
+    let Some(bundle) = Bundle::new(|spec| {
+        // The container's program is the runtime itself, which a second process then tries to write to.
+        spec["process"]["args"] = json!(["/proc/self/exe", "features"]);
+    }) else {
+        return;
+    };
+    let before = fs::read(shim_path()).unwrap();
+    bundle.run(&["run", "c1"]);
+    let Some(bundle) = Bundle::new(|spec| {
+        script(spec, "sleep 0.2; for i in 1 2 3 4 5; do (echo x > /proc/self/exe) 2>/dev/null; done; true")
+    }) else {
+        return;
+    };
+    bundle.run(&["run", "c1"]);
+    assert!(fs::read(shim_path()).unwrap() == before);
 }

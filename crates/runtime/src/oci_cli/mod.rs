@@ -12,7 +12,7 @@ mod state;
 mod terminal;
 
 use arguments::Arguments;
-use rorqual_error::{Error, Result};
+use rorqual_error::{Context, Error, Result};
 use std::path::PathBuf;
 
 /// Where states are kept unless `--root` says otherwise.
@@ -61,7 +61,12 @@ fn run(arguments: &mut Arguments, log: &mut log::Log) -> Result<i32> {
             other => return Err(arguments.unknown(other)),
         }
     }
-    match arguments.word().as_deref() {
+    let verb = arguments.word();
+    if matches!(verb.as_deref(), Some("create" | "run" | "exec")) {
+        // A program in the container may be this very file, opened through procfs: it must not be the host's (R5).
+        rorqual_linux::memory::run_from_sealed_copy().context("run from a sealed copy")?;
+    }
+    match verb.as_deref() {
         Some("create") => create::create(&global, arguments),
         Some("run") => create::run(&global, arguments),
         Some("start") => lifecycle::start(&global, arguments),
