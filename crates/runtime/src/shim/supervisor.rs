@@ -15,7 +15,10 @@ use crate::{
 use rorqual_linux::{cgroup::AttachPlan, process as linux};
 use rorqual_logs::{Writer, time};
 use rustix::{
-    event::epoll::{self, CreateFlags, EventData, EventFlags},
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, EventData, EventFlags},
+    },
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
@@ -25,6 +28,8 @@ use std::{os::fd::OwnedFd, path::PathBuf};
 const EVENTS: usize = 16;
 /// Input read from a client at once.
 const CLIENT_READ_BYTES: usize = 16 << 10;
+/// Without output for so long, a container is quiet and its shim gives memory back.
+const QUIET_AFTER_S: i64 = 2;
 /// Times a stream is read before others get their turn.
 const READS_IN_A_ROW: usize = 8;
 
@@ -188,7 +193,10 @@ impl Supervisor {
         while !self.forgotten {
             events.clear();
             let Some(epoll) = &self.epoll else { return 1 };
-            match epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let quiet = Timespec { tv_sec: QUIET_AFTER_S, tv_nsec: 0 };
+            let timeout = (!self.buffer.is_empty()).then_some(&quiet);
+            match epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
+                Ok(0) => self.rest(),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return 1,
             }
@@ -198,6 +206,15 @@ impl Supervisor {
             self.settle();
         }
         self.end()
+    }
+
+    /// Gives back what a busy container needed.
+    fn rest(&mut self) {
+        self.buffer = Vec::new();
+        if let Some(log) = &mut self.log {
+            log.shrink();
+        }
+        rorqual_linux::memory::trim_heap();
     }
 
     fn dispatch(&mut self, token: u64, flags: EventFlags) {
@@ -325,7 +342,7 @@ impl Supervisor {
                 self.pump(index, stream, READS_IN_A_ROW);
                 let Some(fd) = self.processes[index].fd(stream) else { break };
                 let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-                let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+                let none = Timespec { tv_sec: 0, tv_nsec: 0 };
                 let readable = rustix::event::poll(&mut polled, Some(&none)).is_ok_and(|count| count > 0);
                 // A client that does not read gets the rest later, as far as the kernel's buffer reaches.
                 if !readable || (self.is_held_up(index) && before == self.clients_waiting() && before > 0) {
@@ -340,7 +357,7 @@ impl Supervisor {
     fn has_unread(&self) -> bool {
         [Stream::Stdout, Stream::Stderr].into_iter().filter_map(|stream| self.processes[0].fd(stream)).any(|fd| {
             let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-            let none = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let none = Timespec { tv_sec: 0, tv_nsec: 0 };
             let ready = rustix::event::poll(&mut polled, Some(&none)).is_ok_and(|count| count > 0);
             ready && polled[0].revents().contains(rustix::event::PollFlags::IN)
         })
