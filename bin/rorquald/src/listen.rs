@@ -2,7 +2,7 @@
 
 use crate::{config::Settings, identity, tls};
 use anyhow::{Context, Result, anyhow, bail};
-use rorqual_api::{Api, Peer, Peers, limits, refuse, serve};
+use rorqual_api::{Api, Peer, Peers, Unread, limits, refuse, serve};
 use rustix::{
     fs::{AtFlags, Mode, chmodat, chownat},
     process::Gid,
@@ -11,7 +11,10 @@ use std::{
     env, fmt, fs,
     io::ErrorKind,
     net::SocketAddr,
-    os::{fd::OwnedFd, unix::fs::FileTypeExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -362,9 +365,13 @@ impl Server {
             return;
         };
         let (api, stop) = (self.api.clone(), self.stop.clone());
+        // Without a descriptor of its own the question is not asked.
+        let socket = stream.as_fd().try_clone_to_owned().ok();
+        let unread =
+            socket.map(|socket| Unread::new(move || rorqual_linux::socket::unread(socket.as_fd()).unwrap_or_default()));
         self.tasks.spawn(async move {
             let _admitted = admitted;
-            serve(api, stream, stop).await;
+            serve(api, stream, unread, stop).await;
         });
     }
 
@@ -377,12 +384,12 @@ impl Server {
         let (api, stop) = (self.api.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let _admitted = admitted;
-            let Some(handshakes) = handshakes else { return serve(api, stream, stop).await };
+            let Some(handshakes) = handshakes else { return serve(api, stream, None, stop).await };
             let Ok(_slot) = handshakes.slots.try_acquire() else { return };
             let accepted = tokio::time::timeout(HANDSHAKE_DEADLINE, handshakes.acceptor.accept(stream)).await;
             drop(_slot);
             match accepted {
-                Ok(Ok(stream)) => serve(api, stream, stop).await,
+                Ok(Ok(stream)) => serve(api, stream, None, stop).await,
                 Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
             }

@@ -4,6 +4,7 @@ use crate::{
     Api, decode,
     limits::{ARCHIVE_DEADLINE, BODY_DEADLINE, JSON_BODY},
     query::Query,
+    server::Unread,
     version::ApiVersion,
 };
 use bytes::{Bytes, BytesMut};
@@ -64,6 +65,17 @@ impl Call {
     /// The stream the connection becomes once a 101 has been sent.
     pub(crate) fn upgrade(&mut self) -> OnUpgrade {
         hyper::upgrade::on(&mut self.request)
+    }
+
+    /// Waits, once the connection is a stream, until the client has read the head of the answer: some clients lose output
+    /// that they read in one piece with it.
+    pub(crate) fn head_read(&self) -> impl Future<Output = ()> + Send + 'static {
+        let unread = self.request.extensions().get::<Unread>().cloned();
+        async move {
+            if let Some(unread) = unread {
+                unread.settle().await;
+            }
+        }
     }
 
     /// The whole body, within [`JSON_BODY`].

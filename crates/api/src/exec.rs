@@ -33,15 +33,20 @@ pub(crate) async fn start(mut call: Call) -> Result<Reply> {
         .map(|size| size.map(|side| u16::try_from(side).unwrap_or(u16::MAX)))
         .map(|[rows, columns]| (rows, columns));
     let options = ExecStartOptions { detach: request.detach, tty: request.tty, console_size };
-    match call.engine().containers.exec_start(&call.name, options).await {
-        Ok(ExecStarted::Detached) => Ok(reply::empty(StatusCode::OK)),
-        Ok(ExecStarted::Attached(session)) => Ok(hijack::session(call, session)),
-        // The stream is open by the time dockerd starts the program, so that is where it tells why it did not.
-        Err(failure) if !request.detach && failure.message().starts_with("OCI runtime exec failed") => {
-            Ok(hijack::failure(call, request.tty, &failure))
-        }
-        Err(failure) => Err(failure),
+    let containers = call.engine().containers.clone();
+    containers.exec_check(&call.name)?;
+    let id = call.name.clone();
+    if request.detach {
+        containers.exec_start(&id, options).await?;
+        return Ok(reply::empty(StatusCode::OK));
     }
+    Ok(hijack::started(call, request.tty, async move {
+        match containers.exec_start(&id, options).await? {
+            ExecStarted::Attached(session) => Ok(session),
+            ExecStarted::Detached => Err(Error::internal("an attached exec was started detached")),
+        }
+    })
+    .await)
 }
 
 /// `POST /exec/{id}/resize`.

@@ -39,10 +39,13 @@ pub(crate) fn session(mut call: Call, session: AttachStream) -> Reply {
     if !call.wants_upgrade() {
         return plain(call, session);
     }
-    let upgrade = call.upgrade();
+    let (upgrade, head_read) = (call.upgrade(), call.head_read());
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(connection) => carry(session, TokioIo::new(connection)).await,
+            Ok(connection) => {
+                head_read.await;
+                carry(session, TokioIo::new(connection)).await;
+            }
             Err(error) => tracing::debug!(%error, "client left before the stream began"),
         }
     });
@@ -89,23 +92,40 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Tells a failure on the stream that was to carry a program's output, as dockerd does once it has switched.
-pub(crate) fn failure(mut call: Call, tty: bool, failure: &Error) -> Reply {
+/// Answers with a session that is begun once the connection has become a stream, as dockerd does it; a failure to begin is
+/// told on the stream.
+pub(crate) async fn started(
+    mut call: Call,
+    tty: bool,
+    begin: impl Future<Output = Result<AttachStream>> + Send + 'static,
+) -> Reply {
     let content_type = reply::stream_type(tty, call.version);
-    let text = format!("{failure}\r\n");
-    let bytes = if tty { Bytes::from(text) } else { frame(1, text.as_bytes()) };
     if !call.wants_upgrade() {
-        return reply::typed(StatusCode::OK, content_type, Body::full(bytes));
+        return match begin.await {
+            Ok(session) => plain(call, session),
+            Err(error) => reply::typed(StatusCode::OK, content_type, Body::full(told(tty, &error))),
+        };
     }
-    let upgrade = call.upgrade();
+    let (upgrade, head_read) = (call.upgrade(), call.head_read());
     tokio::spawn(async move {
-        if let Ok(connection) = upgrade.await {
-            let mut connection = TokioIo::new(connection);
-            let _ = connection.write_all(&bytes).await;
-            let _ = connection.shutdown().await;
+        let Ok(connection) = upgrade.await else { return };
+        let mut connection = TokioIo::new(connection);
+        let (begun, ()) = tokio::join!(begin, head_read);
+        match begun {
+            Ok(session) => carry(session, connection).await,
+            Err(error) => {
+                let _ = connection.write_all(&told(tty, &error)).await;
+                let _ = connection.shutdown().await;
+            }
         }
     });
     switching(content_type)
+}
+
+/// A failure as output.
+fn told(tty: bool, failure: &Error) -> Bytes {
+    let text = format!("{failure}\r\n");
+    if tty { text.into() } else { frame(1, text.as_bytes()) }
 }
 
 /// One frame of a multiplexed stream.

@@ -25,7 +25,7 @@ mod version;
 mod volumes;
 mod watched;
 
-pub use server::{Peer, Peers, refuse, serve};
+pub use server::{Peer, Peers, Unread, refuse, serve};
 pub use version::{ApiVersion, CURRENT, OLDEST};
 
 use rorqual_api_types::system::RegistryConfig;

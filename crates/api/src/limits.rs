@@ -28,3 +28,7 @@ pub(crate) const WEBSOCKET_BUFFER: usize = 64 << 10;
 pub(crate) const WEBSOCKET_MESSAGE: usize = 1 << 20;
 /// Bytes of input repeated in an error.
 pub(crate) const SHOWN: usize = 256;
+/// How long the first output of a stream waits for its client to have read the head of the answer.
+pub(crate) const SETTLE_DEADLINE: Duration = Duration::from_millis(50);
+/// How often it is asked whether it has: no event tells.
+pub(crate) const SETTLE_PAUSE: Duration = Duration::from_millis(1);

@@ -4,7 +4,7 @@ use crate::{
     Api,
     body::Body,
     call::Call,
-    limits::{CONNECTIONS_PER_PEER, HEADER_COUNT, HEADERS, SHOWN, URL},
+    limits::{CONNECTIONS_PER_PEER, HEADER_COUNT, HEADERS, SETTLE_DEADLINE, SETTLE_PAUSE, SHOWN, URL},
     query::{Query, unescape},
     reply::{self, Reply},
     routes,
@@ -24,6 +24,7 @@ use rorqual_error::{Error, Result};
 use std::{
     collections::HashMap,
     convert::Infallible,
+    fmt,
     net::IpAddr,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -92,15 +93,43 @@ pub async fn refuse<S: AsyncWrite + Unpin>(mut connection: S) {
     let _ = connection.shutdown().await;
 }
 
-/// Serves one connection to its end. After `stop` the request under way is finished and no other is taken.
-pub async fn serve<S>(api: Arc<Api>, connection: S, stop: CancellationToken)
+/// Asks how many bytes sent on a connection its peer has not read yet.
+#[derive(Clone)]
+pub struct Unread(Arc<dyn Fn() -> usize + Send + Sync>);
+
+impl Unread {
+    /// Asks `count`.
+    pub fn new(count: impl Fn() -> usize + Send + Sync + 'static) -> Self {
+        Self(Arc::new(count))
+    }
+
+    /// Waits until the peer has read everything, but not for long.
+    pub(crate) async fn settle(&self) {
+        let give_up = tokio::time::Instant::now() + SETTLE_DEADLINE;
+        while (self.0)() > 0 && tokio::time::Instant::now() < give_up {
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+}
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unread")
+    }
+}
+
+/// Serves one connection to its end; `unread` where the kernel can tell. After `stop` the request under way is finished and no other is taken.
+pub async fn serve<S>(api: Arc<Api>, connection: S, unread: Option<Unread>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let phase = Phase::default();
     let io = TokioIo::new(Watched::new(connection, phase.clone()));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (api, phase) = (api.clone(), phase.clone());
+        if let Some(unread) = &unread {
+            request.extensions_mut().insert(unread.clone());
+        }
         async move {
             let busy = phase.begin();
             let mut reply = isolated(&api, request).await;

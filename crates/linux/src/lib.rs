@@ -12,3 +12,4 @@ pub mod mount;
 pub mod process;
 pub mod root;
 pub mod seccomp;
+pub mod socket;

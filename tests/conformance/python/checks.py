@@ -162,7 +162,7 @@ def images(client):
     image = client.images.get('busybox')
     assert 'busybox:latest' in image.tags and image.id.startswith('sha256:')
     assert image.tag('python-image', 'one')
-    saved = b''.join(client.images.get('python-image:one').save(named=True))
+    saved = b''.join(client.images.get('python-image:one').save(named='python-image:one'))
     names = tarfile.open(fileobj=io.BytesIO(saved)).getnames()
     assert 'index.json' in names and 'manifest.json' in names
     client.images.remove('python-image:one')

@@ -54,7 +54,7 @@ impl Lab {
     /// A connection.
     pub fn connect(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        tokio::spawn(serve(self.api.clone(), theirs, CancellationToken::new()));
+        tokio::spawn(serve(self.api.clone(), theirs, None, CancellationToken::new()));
         ours
     }
 
