@@ -355,3 +355,18 @@ fn garbage_on_the_socket_harms_nobody() {
     assert!(matches!(container.state().phase, Phase::Running { .. }));
     container.end();
 }
+
+#[test]
+fn a_stream_ends_with_its_end_whatever_input_nobody_read() {
+    let Some(lab) = Lab::new() else { return };
+    let mut container = Case::new(&lab, &["sleep", "1000"]).start().unwrap();
+    for round in 0..50 {
+        let id = format!("r{round}");
+        let mut attached = container.exec_with(&id, exec(&["echo", "whole"]), false).unwrap();
+        attached.send(&[b'x'; 4096]);
+        // An error here would be a stream cut short, to the daemon.
+        assert_eq!(demultiplex(&attached.read_all()).0, b"whole\n");
+        container.exec_code(&id);
+    }
+    container.end();
+}

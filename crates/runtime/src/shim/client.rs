@@ -44,6 +44,9 @@ pub(super) struct Client {
     output: Vec<u8>,
     /// Ends once `output` is written.
     pub closing: bool,
+    /// Everything is written and its end said; only the other side's end is waited for. Closed before, a socket with
+    /// input nobody has read would give the other side an error instead of the end.
+    pub lingering: bool,
     /// The other side sends no more.
     pub input_closed: bool,
     /// The connection is broken.
@@ -62,6 +65,7 @@ impl Client {
             input: Vec::new(),
             output: Vec::new(),
             closing: false,
+            lingering: false,
             input_closed: false,
             dead: false,
             interest: rustix::event::epoll::EventFlags::empty(),
@@ -128,6 +132,19 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Says the end once everything is written.
+    pub fn linger(&mut self) {
+        if !self.lingering {
+            self.lingering = true;
+            self.dead |= rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write).is_err();
+        }
+    }
+
+    /// Whether it can be forgotten.
+    pub fn is_over(&self) -> bool {
+        self.dead || self.lingering && self.input_closed
     }
 
     /// Reads once. `false` when nothing came.

@@ -444,7 +444,11 @@ impl Supervisor {
         }
         if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
             self.clients[index].pull(CLIENT_READ_BYTES);
-            self.understand(id);
+            if self.clients[index].lingering {
+                self.clients[index].input.clear();
+            } else {
+                self.understand(id);
+            }
         }
         if flags.intersects(EventFlags::HUP | EventFlags::ERR)
             && let Some(client) = self.clients.iter_mut().find(|client| client.id == id)
@@ -701,7 +705,7 @@ impl Supervisor {
                     process.is_none_or(Process::takes_input)
                 }
             };
-            if open && !client.input_closed {
+            if (open || client.lingering) && !client.input_closed {
                 interest |= EventFlags::IN | EventFlags::RDHUP;
             }
             if client.has_output() {
@@ -719,12 +723,14 @@ impl Supervisor {
         for client in &mut self.clients {
             if let Role::Attached(attached) = &client.role {
                 let process = self.processes.iter().find(|process| process.exec == attached.exec);
-                // Only the end of the process counts for an exec whose children keep its pipes.
                 let over = process.is_none_or(|process| process.ended.is_some() && !process.has_output());
                 client.closing |= over;
             }
         }
-        self.clients.retain(|client| !client.dead && (!client.closing || client.has_output()));
+        for client in self.clients.iter_mut().filter(|client| client.closing && !client.has_output()) {
+            client.linger();
+        }
+        self.clients.retain(|client| !client.is_over());
     }
 
     fn drop_old_execs(&mut self) {
