@@ -83,7 +83,11 @@ fn create_blocking(parts: &Parts, options: CreateOptions) -> Result<(View, Vec<S
         image: ImageRecord {
             id: image.id,
             name: config.image.clone(),
-            manifest: image.manifest.clone(),
+            // What the name points to says more where it is the manifest itself.
+            manifest: match image.target.digest == image.manifest.digest {
+                true => image.target.clone(),
+                false => image.manifest.clone(),
+            },
             platform: image.platform.clone(),
             lowers: image.lowers(),
             max_owner_id: image.max_owner_id,

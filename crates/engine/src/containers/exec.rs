@@ -2,7 +2,7 @@
 //! forgotten some minutes after its end, as in dockerd.
 
 use super::{
-    Containers, ExecStartOptions, ExecStarted,
+    Containers, ExecStartOptions, ExecStarted, accounts,
     control::{Control, unexpected},
     create::random,
     handle::Handle,
@@ -179,6 +179,10 @@ impl Containers {
         }
         check(&handle, name)?;
         let detach_keys = parse_detach_keys(&config.detach_keys)?;
+        if !config.user.is_empty() {
+            let (pid, user) = (handle.view().status.phase.pid(), config.user.clone());
+            blocking(move || accounts::check(pid, &user)).await?;
+        }
         let id = ExecId::from_random(random()?);
         let (state, _) = watch::channel(State::Created);
         let exec = Arc::new(Exec { id: id.clone(), container: handle.id().clone(), config, detach_keys, state });

@@ -86,6 +86,7 @@ fn descriptor(view: &View) -> Descriptor {
         media_type: manifest.media_type.clone(),
         digest: manifest.digest.to_string(),
         size: i64::try_from(manifest.size).unwrap_or(i64::MAX),
+        annotations: Some(manifest.annotations.clone()).filter(|annotations| !annotations.is_empty()),
         platform: Some(DescriptorPlatform {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),

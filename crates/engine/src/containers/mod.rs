@@ -1,6 +1,7 @@
 //! Containers: the component that callers hold. Every container has one task that owns its state (`task.rs`); the
 //! methods here find the container, ask its task, and wait for what they were asked to wait for.
 
+mod accounts;
 mod control;
 mod create;
 mod document;

@@ -125,8 +125,13 @@ impl Task {
         let sessions = self.ask_for_sessions();
         self.volume_events("mount");
         failpoint!("start.before_go")?;
-        control.tell(&Request::Go { network: messages })?;
-        match control.answer(START_DEADLINE).await? {
+        // A shim that failed meanwhile hears nothing any more, but has said why.
+        let told = control.tell(&Request::Go { network: messages });
+        let answer = match control.answer(START_DEADLINE).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(told.err().unwrap_or(error).into()),
+        };
+        match answer {
             Event::Started => {
                 for (promise, session) in sessions {
                     keep(promise, session).await;
