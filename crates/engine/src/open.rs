@@ -37,7 +37,8 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
     let images = rorqual_image::Images::open(&config.data_root, store.clone(), snapshots.clone())?;
     let volumes = rorqual_volume::Volumes::open(config.data_root.join("volumes"), &store)?;
     let networks = rorqual_network::Networks::open(network_config(&config.network)?, &store)?;
-    let cgroups = Cgroups::detect()?;
+    let mut cgroups = Cgroups::detect()?;
+    cgroups.remember(&config.exec_root.join("cgroups"))?;
     let machine = Machine::detect(&cgroups);
     let shim = ShimProgram::install(&config.shim)?;
     Ok(Parts {

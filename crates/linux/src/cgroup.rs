@@ -7,6 +7,7 @@
 mod bpf;
 mod devices;
 mod hierarchy;
+mod places;
 mod processes;
 mod v1;
 mod v2;
