@@ -82,6 +82,11 @@ impl Root {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => return result,
         }
+        if path.components().next_back() == Some(Component::ParentDir) {
+            // What `..` leaves must exist before the kernel can leave it.
+            self.make_bounded(path.parent().unwrap_or(Path::new("/")), Make::Directory, links_left)?;
+            return self.locate(path);
+        }
         let (parent, name) = split(path)?;
         let dir = self.make_bounded(&parent, Make::Directory, links_left)?;
         let made = match make {

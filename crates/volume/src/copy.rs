@@ -42,7 +42,15 @@ pub(crate) fn open_source(lowers: &[PathBuf], path: &Path, scratch: &Path) -> Re
     let inside = path.strip_prefix("/").unwrap_or(path);
     let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match openat2(&root, inside, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = loop {
+        // EAGAIN: a rename elsewhere raced with `..` in one of the image's links; the kernel asks to try again.
+        match openat2(&root, inside, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => break result,
+        }
+    };
+    match opened {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::NOTDIR) => Err(Error::internal(format!("source {} is not directory", path.display()))),
