@@ -1,7 +1,8 @@
 //! A network of one's own: the daemon's namespace, and an outside client one cable away.
 //!
 //! `198.51.100.2` and `2001:db8::2` (the client) reach `198.51.100.1` and `2001:db8::1` (the daemon's machine), which
-//! has a second address of its own, `192.0.2.1`. There is no default route: what is not here must fail at once.
+//! has a second address of its own, `192.0.2.1`. There is no IPv4 default route: what is not here must fail at once. The
+//! IPv6 one leads to the client, because containers have one only where the machine has.
 
 use crate::command::{self, Finished};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,7 +38,8 @@ impl Netns {
              ip -n {name} address add {HOST}/24 dev ext0; ip -n {client} address add {CLIENT}/24 dev eth0
              ip -n {name} address add {HOST_V6}/64 dev ext0 nodad; ip -n {client} address add 2001:db8::2/64 dev eth0 nodad
              ip -n {name} link set ext0 up; ip -n {client} link set eth0 up
-             ip -n {client} route add {SECOND}/32 via {HOST}"
+             ip -n {client} route add {SECOND}/32 via {HOST}
+             ip -n {name} -6 route add default via 2001:db8::2"
         ))
         .ok();
         this
