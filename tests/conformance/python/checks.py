@@ -173,7 +173,7 @@ def images(client):
     assert image.history()[-1]['CreatedBy'] == 'layer 0' or len(image.history()) >= 1
     client.images.remove('python-image:one')
     expect(ImageNotFound, client.images.remove, 'python-image:one')
-    expect(APIError, client.images.load, b'nonsense')
+    expect(docker.errors.ImageLoadError, client.images.load, b'nonsense')
 
 
 def volumes(client):
