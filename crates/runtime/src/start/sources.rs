@@ -58,9 +58,23 @@ pub fn overlay(layers: BorrowedFd<'_>, lowers: &[String], rw: BorrowedFd<'_>, in
     let lowers: Vec<OwnedFd> =
         lowers.iter().map(|name| open(layers, &format!("{name}/fs"))).collect::<Outcome<Vec<_>>>()?;
     let (upper, work) = (open(rw, "upper")?, open(rw, "work")?);
-    Overlay { lowers: &lowers, upper: upper.as_fd(), work: work.as_fd(), user_attributes: in_userns }
+    let overlay = Overlay { lowers: &lowers, upper: upper.as_fd(), work: work.as_fd(), user_attributes: in_userns }
         .mount()
-        .at(Step::Rootfs, "mount the overlay")
+        .at(Step::Rootfs, "mount the overlay")?;
+    check_writable(&overlay, &work)?;
+    Ok(overlay)
+}
+
+/// An overlay whose work directory cannot be made (a full disk) comes up read-only, and the kernel says why only in its
+/// log: making a directory there ourselves tells.
+fn check_writable(overlay: &OwnedFd, work: &OwnedFd) -> Outcome<()> {
+    let flags = rustix::fs::fstatvfs(overlay).at(Step::Rootfs, "look at the overlay")?.f_flag;
+    if !flags.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    rustix::fs::mkdirat(work, "probe", Mode::RWXU).at(Step::Rootfs, "write to the container's file system")?;
+    let _ = rustix::fs::unlinkat(work, "probe", rustix::fs::AtFlags::REMOVEDIR);
+    Err(Failure::new(Step::Rootfs, "the container's file system came up read-only"))
 }
 
 /// A path of the host as a detached mount with everything set.
