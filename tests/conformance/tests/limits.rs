@@ -247,7 +247,9 @@ fn a_full_disk_refuses_with_reason_and_service_returns() {
     assert!(daemon.docker(["ps", "-q"]).ok().len() > 10);
     assert_eq!(daemon.docker(["inspect", "-f", "{{.State.Running}}", "alive"]).ok(), "true\n");
     let refused = daemon.docker(["run", "--name", "refused", "hello", "echo", "x"]);
-    assert!(refused.code == 0 || refused.stderr.contains("space"), "{refused}");
+    // the kernel gives an overlay that has no room for its work directory out as read-only
+    let reason = ["no space left", "read-only file system"].iter().any(|reason| refused.stderr.contains(reason));
+    assert!(refused.code == 0 || reason, "{refused}");
     fs::remove_file(disk.path().join("filler")).expect("make room");
     let done = daemon.docker(["run", "--rm", "hello", "echo", "again"]);
     assert_eq!(done.stdout, "again\n", "{done}");
@@ -290,7 +292,10 @@ fn descriptors_may_run_out_and_come_back() {
     for _ in 0..8 {
         held.extend(UnixStream::connect(daemon.socket()));
     }
-    let refused = daemon.api().try_call("POST", "/containers/alive/exec", Some(&json!({"Cmd": ["/hello"]})));
+    // no answer may come while there is no descriptor for the connection
+    let mut api = daemon.api();
+    api.timeout = Duration::from_secs(2);
+    let refused = api.try_call("POST", "/containers/alive/exec", Some(&json!({"Cmd": ["/hello"]})));
     drop(refused);
     drop(held);
     shell(&format!("prlimit --pid {pid} --nofile={}:", soft.trim())).ok();
