@@ -259,11 +259,15 @@ fn exits_that_nobody_saw_are_reported() {
     daemon.kill();
     rorqual_testkit::shell(&format!("kill -TERM {pid}; sleep 1.5")).ok();
     daemon.boot();
-    let state = daemon.api().get("/containers/aa/json")["State"].clone();
-    assert_eq!((state["Status"].as_str(), state["ExitCode"].as_i64()), (Some("exited"), Some(7)), "{state}");
-    let state = daemon.api().get("/containers/dd/json")["State"].clone();
-    assert_eq!((state["Status"].as_str(), state["ExitCode"].as_i64()), (Some("exited"), Some(5)), "{state}");
-    assert!(state["FinishedAt"].as_str() < Some("2100") && state["FinishedAt"].as_str() > Some("2020"), "{state}");
+    for (name, code) in [("aa", 7), ("dd", 5)] {
+        let state = rorqual_testkit::command::wait_for("its exit", Duration::from_secs(5), || {
+            let state = daemon.api().get(&format!("/containers/{name}/json"))["State"].clone();
+            (state["Status"] == "exited").then_some(state)
+        });
+        assert_eq!(state["ExitCode"].as_i64(), Some(code), "{name}: {state}");
+        let finished = state["FinishedAt"].as_str();
+        assert!(finished > Some("2020") && finished < Some("2100"), "{name}: {state}");
+    }
     assert_eq!(daemon.docker(["logs", "dd"]).ok(), "before\nafter\n");
     assert_eq!(daemon.docker(["wait", "aa"]).ok(), "7\n");
     rorqual_testkit::command::wait_for("removal of b", Duration::from_secs(5), || {
