@@ -124,7 +124,8 @@ pub fn mirror() -> String {
     let script = "cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | \
         sed -nE 's#^(URIs:|deb) *(\\[[^]]*\\] *)?(http[^ ]*/debian)/?( .*)?$#\\3#p' | head -1";
     let found = command::shell(script).ok().trim().to_owned();
-    if found.is_empty() { "http://deb.debian.org/debian".to_owned() } else { found }
+    assert!(!found.is_empty(), "apt's sources name no Debian mirror");
+    found
 }
 
 /// Runs a set-up script in a mount namespace of its own, so that a failure half way leaves no mount behind.

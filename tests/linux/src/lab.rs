@@ -96,7 +96,7 @@ fn mounts(dir: &Path) -> Vec<String> {
 }
 
 fn busybox() -> PathBuf {
-    let candidates = ["/bin/busybox", "/usr/bin/busybox", "/var/cache/engine-lab/work/bb/bin/busybox"];
+    let candidates = ["/bin/busybox", "/usr/bin/busybox"];
     let found = candidates.iter().map(Path::new).find(|path| path.exists());
     found.expect("install busybox-static").to_owned()
 }
