@@ -153,7 +153,7 @@ fn a_kill_at_any_named_step_leaves_a_whole_state() {
         }
     }
     println!("{} named steps; not reached: {never:?}", names.len());
-    assert!(never.len() * 3 <= names.len(), "too many named steps are never reached: {never:?}");
+    assert!(never.len() * 2 <= names.len(), "at least half must hit an operation in flight; not reached: {never:?}");
     daemon.docker(["stop", "-t", "0", "witness"]).ok();
     consecutive(&daemon.docker(["logs", "witness"]).ok());
     daemon.finish();
