@@ -14,7 +14,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -222,8 +222,16 @@ impl Daemon {
     /// Asks the daemon to end and waits for it. Containers live on.
     pub fn stop(&mut self) {
         self.signal(rustix::process::Signal::TERM);
+        self.await_end();
+    }
+
+    /// Waits until the daemon has ended, of its own accord or as asked before, and reaps it.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn await_end(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the daemon runs");
-        wait_for("the daemon to end", Duration::from_secs(20), || child.try_wait().expect("wait for the daemon"));
+        wait_for("the daemon to end", Duration::from_secs(20), || child.try_wait().expect("wait for the daemon"))
     }
 
     /// Kills and starts again.

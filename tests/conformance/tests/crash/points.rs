@@ -7,7 +7,7 @@ use crate::{
 };
 use rorqual_testkit::{Api, Daemon, Options, places};
 use serde_json::json;
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
 
 const VARIABLE: &str = "RORQUAL_FAILPOINTS";
 
@@ -43,16 +43,25 @@ fn is_test(path: &Path) -> bool {
         || path.ends_with("failpoint.rs")
 }
 
-/// Some of everything a daemon does, until it dies or all is done. Gives whether it died.
-fn exercise(daemon: &mut Daemon, ledger: &Ledger, round: &str) -> bool {
+/// Some of everything a daemon does. Gives whether it answered all of it.
+fn exercise(daemon: &Daemon, ledger: &Ledger, round: &str) -> bool {
     let mut api = daemon.api();
     api.timeout = Duration::from_secs(20);
-    let done = script(&mut api, ledger, round).is_some();
-    if done {
-        // background steps may still be coming
-        std::thread::sleep(Duration::from_millis(300));
+    script(&mut api, ledger, round).is_some()
+}
+
+/// Ends a daemon with an armed kill; gives whether the kill was what ended it.
+///
+/// One that stopped answering is on its way: its sockets close before its parent can reap it. One that answered
+/// everything may pass the step as it closes.
+fn was_killed(daemon: &mut Daemon, ledger: &Ledger, round: &str) -> bool {
+    if daemon.await_ready(Duration::from_secs(20)).is_err() {
+        return true;
     }
-    !daemon.alive()
+    if exercise(daemon, ledger, round) {
+        daemon.signal(rustix::process::Signal::TERM);
+    }
+    daemon.await_end().signal() == Some(rustix::process::Signal::KILL.as_raw())
 }
 
 /// `None` as soon as the daemon does not answer.
@@ -129,13 +138,8 @@ fn a_kill_at_any_named_step_leaves_a_whole_state() {
             daemon.set_environment(VARIABLE, &format!("{name}=kill@{passage}"));
             // the step may be one of start-up itself
             daemon.spawn();
-            let died = daemon.await_ready(Duration::from_secs(20)).is_err()
-                || exercise(&mut daemon, &ledger, &format!("{number}-{passage}"));
+            let died = was_killed(&mut daemon, &ledger, &format!("{number}-{passage}"));
             reached |= died;
-            // a step in the background may still be on its way to the kill
-            if daemon.alive() {
-                daemon.kill();
-            }
             daemon.set_environment(VARIABLE, "");
             daemon.boot();
             let left = daemon.leftovers();
@@ -169,19 +173,14 @@ fn an_error_at_any_named_step_is_survived() {
         daemon.set_environment(VARIABLE, &format!("{name}=error@1"));
         daemon.spawn();
         let up = daemon.await_ready(Duration::from_secs(20)).is_ok();
-        if up {
-            assert!(
-                !exercise(&mut daemon, &ledger, &format!("e{number}")),
-                "the daemon ended at an error of {name}\n{}",
-                daemon.log()
-            );
-        }
-        // a start-up that fails says so and ends; the next one must do
         daemon.set_environment(VARIABLE, "");
-        if !daemon.alive() {
-            daemon.boot();
-        } else {
+        // a start-up that fails says so and ends; the next one must do
+        if up {
+            let answered = exercise(&daemon, &ledger, &format!("e{number}"));
+            assert!(answered, "the daemon ended at an error of {name}\n{}", daemon.log());
             daemon.crash();
+        } else {
+            daemon.boot();
         }
         let left = daemon.leftovers();
         assert!(left.is_empty(), "after an error at {name}: {left:#?}");
