@@ -1,6 +1,7 @@
 //! Byte streams between a caller and a container: attach and exec sessions, and output that a blocking reader makes.
 
 use crate::{
+    containers::Exec,
     detach::DetachScanner,
     events::{Events, Scope},
     limits::COPY_BUFFER,
@@ -12,6 +13,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::{
@@ -62,6 +64,8 @@ pub struct AttachStream {
     pub close_stdin: bool,
     /// What is published when the session is detached.
     pub(crate) on_detach: Option<DetachEvent>,
+    /// The exec whose streams these are: the session lasts as long as the program, whose exit code a caller asks for next.
+    pub(crate) exec: Option<Arc<Exec>>,
 }
 
 /// The event of a detached session.
@@ -261,7 +265,14 @@ impl AttachStream {
             }
         }
         let end = {
-            let to_caller = copy_out(&mut self.reader, &mut output);
+            let exec = self.exec.take();
+            let to_caller = async {
+                let end = copy_out(&mut self.reader, &mut output).await;
+                if let (SessionEnd::Finished, Some(exec)) = (end, &exec) {
+                    exec.ended().await;
+                }
+                end
+            };
             let keys = DetachScanner::new(if self.tty { std::mem::take(&mut self.detach_keys) } else { Vec::new() });
             let to_container = copy_in(&mut input, &mut self.writer, keys, self.close_stdin && !self.tty);
             tokio::select! {
@@ -341,7 +352,8 @@ mod tests {
     fn session(tty: bool, close_stdin: bool) -> (AttachStream, Promise) {
         let (reader, writer, promise) = Promise::new(true);
         let detach_keys = crate::DEFAULT_DETACH_KEYS.to_vec();
-        let stream = AttachStream { tty, history: None, reader, writer, detach_keys, close_stdin, on_detach: None };
+        let (history, on_detach, exec) = (None, None, None);
+        let stream = AttachStream { tty, history, reader, writer, detach_keys, close_stdin, on_detach, exec };
         (stream, promise)
     }
 

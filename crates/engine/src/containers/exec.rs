@@ -119,6 +119,12 @@ impl Exec {
         })
     }
 
+    /// Waits until its exit code is known.
+    pub async fn ended(&self) {
+        // The sender is ours, so the wait has no other end.
+        let _ = self.state.subscribe().wait_for(|state| matches!(state, State::Finished { .. })).await;
+    }
+
     fn begin(&self) -> Result<()> {
         let mut refusal = None;
         self.state.send_if_modified(|state| match state {
@@ -322,6 +328,7 @@ async fn run(parts: &Arc<Parts>, handle: &Handle, exec: &Arc<Exec>, options: Exe
         detach_keys: exec.detach_keys.clone(),
         close_stdin: true,
         on_detach: Some(on_detach),
+        exec: Some(exec.clone()),
     }))
 }
 

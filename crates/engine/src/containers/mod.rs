@@ -37,7 +37,7 @@ pub use options::{
 pub use wait::Wait;
 
 pub(crate) use create::random;
-pub(crate) use exec::Execs;
+pub(crate) use exec::{Exec, Execs};
 pub(crate) use handle::Handle;
 pub(crate) use index::Index;
 pub(crate) use inspect::DRIVER;
@@ -134,6 +134,7 @@ impl Containers {
             detach_keys,
             close_stdin: record.config.stdin_once,
             on_detach: Some(on_detach),
+            exec: None,
         })
     }
 
