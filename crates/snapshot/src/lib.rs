@@ -13,4 +13,4 @@ mod trash;
 
 pub use archive::{Compression, decompressed};
 pub use helper::{HELPER_NAME, Helper, helper_main};
-pub use store::{LayerInfo, Snapshots, Unpack, Writable, check_free_space};
+pub use store::{BASE_LAYER, LayerInfo, Snapshots, Unpack, Writable, check_free_space};

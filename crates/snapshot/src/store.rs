@@ -9,7 +9,7 @@ use rorqual_error::{Context, Error, Result};
 use rorqual_metadata::failpoint;
 use rorqual_types::{ChainId, ContainerId, DiffId};
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, IFlags, Mode, OFlags, Uid},
     io::Errno,
 };
 use std::{
@@ -18,7 +18,7 @@ use std::{
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -31,6 +31,8 @@ use std::{
 const DEPTH_MAX: usize = 200;
 /// Names of layers that are being unpacked begin so.
 const INGEST: &str = "ingest-";
+/// The layer below those of every image: what a container must have for mounts, where its image does not.
+pub const BASE_LAYER: &str = "base";
 
 /// Layers and writable directories of one data root.
 #[derive(Debug)]
@@ -105,6 +107,20 @@ fn make_directory(path: &Path) -> Result<()> {
     builder.create(path).with_context(|| format!("create {}", path.display()))
 }
 
+/// Tells the file system that what is made in `path` has little to do with each other. ext4 then spreads the directories
+/// over the disk; otherwise all would stand in one group, and each new file is looked for past all inodes that were freed
+/// there in the last minute. Other file systems do not know the flag.
+fn spread(path: &Path) {
+    let set = || -> rustix::io::Result<()> {
+        let directory = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = rustix::fs::ioctl_getflags(&directory)?;
+        rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR)
+    };
+    if let Err(error) = set() {
+        tracing::debug!(path = %path.display(), %error, "the file system takes no hint to spread directories");
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -133,7 +149,37 @@ impl Snapshots {
         for name in snapshots.names()?.into_iter().filter(|name| name.starts_with(INGEST)) {
             snapshots.discard(&snapshots.layers.join(name))?;
         }
+        for directory in [&snapshots.layers, &snapshots.containers] {
+            spread(directory);
+        }
+        snapshots.make_base().context("make the base layer")?;
         Ok(snapshots)
+    }
+
+    /// Makes the layer [`BASE_LAYER`] where it is missing. With it, starting a container makes no file in the
+    /// container's own directory.
+    fn make_base(&self) -> Result<()> {
+        let place = self.layers.join(BASE_LAYER);
+        if place.exists() {
+            return Ok(());
+        }
+        let made = self.layers.join(format!("{INGEST}{BASE_LAYER}"));
+        make_directory(&made)?;
+        let root = made.join("fs");
+        for directory in ["", "dev", "etc", "proc", "sys"] {
+            let path = root.join(directory);
+            DirBuilder::new().mode(0o755).create(&path).with_context(|| format!("create {}", path.display()))?;
+        }
+        for file in [".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf"] {
+            let path = root.join(file);
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create_new(true).mode(0o755);
+            options.open(&path).with_context(|| format!("create {}", path.display()))?;
+        }
+        let link = root.join("etc/mtab");
+        std::os::unix::fs::symlink("/proc/mounts", &link).with_context(|| format!("create {}", link.display()))?;
+        self.sync()?;
+        fs::rename(&made, &place).with_context(|| format!("put {} in its place", place.display()))
     }
 
     fn names(&self) -> Result<Vec<String>> {

@@ -28,6 +28,7 @@ use rorqual_runtime::{
     compile,
     plan::{IdMap, IdRange as PlanRange, Io, LogPlan, Options, Plan, Rootfs, RuntimeKind},
 };
+use rorqual_snapshot::BASE_LAYER;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -399,7 +400,7 @@ pub(super) fn plan(parts: &Parts, record: &Record, status: &Status, spec: &Spec,
         dir: parts.run_dir(&record.id),
         rootfs: Rootfs::Overlay {
             layers_dir: parts.snapshots.layers_dir().to_owned(),
-            lowers: record.image.lowers.clone(),
+            lowers: record.image.lowers.iter().cloned().chain([BASE_LAYER.to_owned()]).collect(),
             rw_dir: parts.container_dir(&record.id).join("rw"),
             readonly: host.readonly_rootfs,
         },

@@ -23,7 +23,11 @@ fn items(deleted: Result<Deleted>) -> Result<Vec<String>> {
 }
 
 fn files(root: &Path) -> (usize, usize) {
-    let count = |path: &str| std::fs::read_dir(root.join(path)).unwrap().count();
+    let base = rorqual_snapshot::BASE_LAYER;
+    let count = |path: &str| {
+        let entries = std::fs::read_dir(root.join(path)).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().file_name() != base).count()
+    };
     (count("content/blobs/sha256"), count("layers"))
 }
 
