@@ -19,7 +19,7 @@ for round in 1 2 3 4 5 6 7 8; do
     sleep 0.05
 done
 awk -v root="$root/" 'index($5, root) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r target; do
-    echo "mount $target"
+    [ "$target" = "$root/exec" ] || echo "mount $target"
     umount -l "$(printf '%b' "$target")"
 done
 for dir in $(find_cgroups); do rmdir "$dir" 2>/dev/null; done

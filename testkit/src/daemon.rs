@@ -75,6 +75,14 @@ impl Daemon {
             .then(|| tempfile::Builder::new().prefix("rq-").tempdir().expect("make a temporary root"));
         let root = made.as_ref().map_or_else(|| options.root.clone().expect("given"), |dir| dir.path().to_owned());
         let netns = (!options.host_network).then(|| Netns::new(&name));
+        // what need not survive a reboot is on a tmpfs, as /run is
+        let exec = root.join("exec");
+        fs::create_dir_all(&exec).expect("make the exec root");
+        command::run(
+            "mount",
+            ["-t", "tmpfs", "-o", "mode=0700", "tmpfs"].map(OsStr::new).into_iter().chain([exec.as_os_str()]),
+        )
+        .ok();
         let cgroup = format!("rorqual-test-{name}");
         let mut this = Self { netns, root, cgroup, options, child: None, guard: None, made_root: made };
         this.guard = Some(this.spawn_guard());
