@@ -1,0 +1,125 @@
+//! What a repository has: its tags, and what refers to a manifest.
+
+use crate::{
+    Repository, TagOrDigest,
+    answer::{Failure, clip},
+    limits,
+    links::next_link,
+    origin::{Origin, join},
+    transport::{Answered, Call, Route, Target},
+};
+use reqwest::{
+    Method, StatusCode, Url,
+    header::{ACCEPT, HeaderValue, LINK},
+};
+use rorqual_error::{Error, Result};
+use rorqual_oci::image::{Descriptor, Document, media};
+use rorqual_types::Digest;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
+impl Repository {
+    /// All tags, in the registry's order.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        self.each_route(async |route| tags(route).await).await.map_err(|failure| self.explain(failure))
+    }
+
+    /// What refers to the manifest `digest`, of one type where `artifact_type` is given. Registries without the
+    /// referrers API are asked by its fallback tag.
+    pub async fn referrers(&self, digest: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
+        let found = self.each_route(async |route| referrers(route, digest, artifact_type).await);
+        let found = match found.await {
+            Ok(found) => found,
+            Err(failure) if failure.has_status(StatusCode::NOT_FOUND) => self.referrers_by_tag(digest).await?,
+            Err(failure) => return Err(self.explain(failure)),
+        };
+        // A registry need not filter.
+        let wanted = |descriptor: &Descriptor| artifact_type.is_none_or(|wanted| descriptor.artifact_type == wanted);
+        Ok(found.into_iter().filter(wanted).collect())
+    }
+
+    async fn referrers_by_tag(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        let tag = TagOrDigest::Tag(format!("sha256-{}", digest.hex()));
+        match self.manifest(&tag, limits::MANIFEST_BYTES_MAX).await {
+            Ok(found) => match found.document {
+                Document::Index(index) => Ok(index.manifests),
+                Document::Manifest(_) => Ok(Vec::new()),
+            },
+            Err(error) if error.kind() == rorqual_error::Kind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn tags(route: &Route) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    let path = format!("{}/tags/list?n={}", route.name(), limits::TAGS_PER_PAGE);
+    let first = Call::path(Method::GET, path);
+    pages(route, first, |bytes| {
+        let page: Tags = serde_json::from_slice(bytes).map_err(|_| Error::invalid("a list of tags that is none"))?;
+        all.extend(page.tags.unwrap_or_default());
+        if all.len() > limits::TAGS_MAX {
+            return Err(Error::invalid(format!("the repository has more than {} tags", limits::TAGS_MAX)));
+        }
+        Ok(())
+    })
+    .await?;
+    for tag in &all {
+        TagOrDigest::tag(tag).map_err(|_| Error::invalid(format!("{:?} is no tag", clip(tag))))?;
+    }
+    Ok(all)
+}
+
+async fn referrers(route: &Route, digest: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Failure> {
+    let mut path = format!("{}/referrers/{digest}", route.name());
+    if let Some(artifact_type) = artifact_type {
+        let mut query = Url::parse("query://x").map_err(|_| Error::internal("make a query"))?;
+        query.query_pairs_mut().append_pair("artifactType", artifact_type);
+        path = format!("{path}?{}", query.query().unwrap_or_default());
+    }
+    let mut first = Call::path(Method::GET, path);
+    first.headers.insert(ACCEPT, HeaderValue::from_static(media::INDEX));
+    let mut all = Vec::new();
+    pages(route, first, |bytes| {
+        if let Document::Index(index) = Document::parse(media::INDEX, bytes)? {
+            all.extend(index.manifests);
+        }
+        if all.len() > limits::TAGS_MAX {
+            return Err(Error::invalid("the manifest has too many referrers"));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(all)
+}
+
+/// Reads page after page. The next one is at the same server.
+async fn pages(route: &Route, first: Call<'_>, mut page: impl FnMut(&[u8]) -> Result<()>) -> Result<(), Failure> {
+    let mut call = first;
+    for _ in 0..limits::PAGES_MAX {
+        let (bytes, answered) = route.document(&call, limits::LIST_BYTES_MAX).await?;
+        page(&bytes)?;
+        let Some(next) = next_page(&answered)? else { return Ok(()) };
+        let headers = call.headers;
+        call = Call::new(Method::GET, Target::Url(next));
+        call.headers = headers;
+    }
+    Err(Error::invalid(format!("a list of more than {} pages", limits::PAGES_MAX)).into())
+}
+
+fn next_page(answered: &Answered) -> Result<Option<Url>> {
+    let Some(link) = answered.header(LINK).and_then(next_link) else { return Ok(None) };
+    let next = join(&answered.url, link)?;
+    let (here, there) = (Origin::of(&answered.url)?, Origin::of(&next)?);
+    if here != there {
+        return Err(Error::forbidden(format!("{here} continues a list at {there}: refused")));
+    }
+    if next == answered.url {
+        return Err(Error::invalid("a list whose next page is the same page"));
+    }
+    Ok(Some(next))
+}
