@@ -66,11 +66,10 @@ impl Registries {
         let domain = server_domain(&credentials.serveraddress);
         let route = self.whole_registry(&domain, credentials, Manners::Login)?;
         let call = Call::path(Method::GET, String::new());
-        let url = route.endpoint.url("")?;
         let answer = route.send(&call).await;
         answer.map_err(|failure| {
             let kind = failure.error.kind();
-            Error::new(kind, format!("Get \"{url}\": {}", failure.error))
+            Error::new(kind, format!("Get \"{}/v2/\": {}", route.origin(), failure.error))
         })?;
         Ok(Login { status: "Login Succeeded".into(), identity_token: route.authorizer.identity() })
     }

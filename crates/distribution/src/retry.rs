@@ -15,7 +15,6 @@ pub(crate) struct Pace {
     pub(crate) answer: Duration,
     pub(crate) stall: Duration,
     pub(crate) commit: Duration,
-    pub(crate) document: Duration,
     pub(crate) token_margin: Duration,
 }
 
@@ -28,7 +27,6 @@ impl Default for Pace {
             answer: limits::ANSWER_DEADLINE,
             stall: limits::STALL_DEADLINE,
             commit: limits::COMMIT_DEADLINE,
-            document: limits::DOCUMENT_DEADLINE,
             token_margin: limits::TOKEN_MARGIN,
         }
     }
