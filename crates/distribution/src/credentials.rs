@@ -16,26 +16,50 @@ pub(crate) const HUB_INDEX: &str = "index.docker.io";
 
 /// What `X-Registry-Auth` and the body of `POST /auth` carry. Nothing of it is ever printed.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(from = "Wire")]
 pub struct Credentials {
     /// User name.
-    #[serde(deserialize_with = "nullable")]
     pub username: String,
     /// Password or access token.
-    #[serde(deserialize_with = "nullable")]
     pub password: String,
     /// A refresh token of the registry's token server, got at login.
-    #[serde(deserialize_with = "nullable")]
     pub identitytoken: String,
     /// A bearer token that is sent as it is.
-    #[serde(deserialize_with = "nullable")]
     pub registrytoken: String,
     /// The registry they are for; empty means the one of the reference.
-    #[serde(deserialize_with = "nullable")]
     pub serveraddress: String,
-    /// `base64(username:password)`, from old configuration files.
+}
+
+/// The same as clients write it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wire {
+    #[serde(deserialize_with = "nullable")]
+    username: String,
+    #[serde(deserialize_with = "nullable")]
+    password: String,
+    #[serde(deserialize_with = "nullable")]
+    identitytoken: String,
+    #[serde(deserialize_with = "nullable")]
+    registrytoken: String,
+    #[serde(deserialize_with = "nullable")]
+    serveraddress: String,
+    /// `base64(username:password)`, from old configuration files; counts where there is no user name.
     #[serde(deserialize_with = "nullable")]
     auth: String,
+}
+
+impl From<Wire> for Credentials {
+    fn from(wire: Wire) -> Self {
+        let Wire { mut username, mut password, identitytoken, registrytoken, serveraddress, auth } = wire;
+        let decoded = GeneralPurpose::new(&STANDARD, LENIENT).decode(auth).unwrap_or_default();
+        if username.is_empty()
+            && let Some((user, secret)) = std::str::from_utf8(&decoded).ok().and_then(|text| text.split_once(':'))
+        {
+            (username, password) = (user.to_owned(), secret.trim_end_matches('\0').to_owned());
+        }
+        Self { username, password, identitytoken, registrytoken, serveraddress }
+    }
 }
 
 fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -72,20 +96,7 @@ impl Credentials {
         if json.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
-        serde_json::from_slice::<Self>(&json).map_err(|_| invalid()).map(Self::with_auth)
-    }
-
-    /// The same, `auth` taken apart where there is no user name.
-    fn with_auth(mut self) -> Self {
-        let decoded = GeneralPurpose::new(&STANDARD, LENIENT).decode(&self.auth).ok();
-        if self.username.is_empty()
-            && let Some((user, password)) =
-                decoded.as_deref().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.split_once(':'))
-        {
-            (self.username, self.password) = (user.to_owned(), password.trim_end_matches('\0').to_owned());
-        }
-        self.auth.clear();
-        self
+        serde_json::from_slice(&json).map_err(|_| invalid())
     }
 
     /// Whether there is nothing to authenticate with.

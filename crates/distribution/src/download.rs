@@ -274,7 +274,7 @@ impl Download {
     }
 
     fn lied(&self, what: &str) -> Failure {
-        let server = &self.repository.routes[self.server].endpoint.origin;
+        let server = self.repository.routes[self.server].origin();
         let message =
             format!("filesystem layer verification failed for digest {}: {server} {what}", self.descriptor.digest);
         Failure::last(Error::invalid(message))

@@ -110,7 +110,7 @@ async fn reg_downgrade() {
         assert_eq!(registry.lines().len(), 3, "{location} is refused at once");
     }
     // From TLS to plain HTTP: the cases are with the rule itself, origin.rs; here with a real server.
-    super::secure::a_tls_registry_cannot_redirect_to_plain_http().await;
+    secure::a_tls_registry_cannot_redirect_to_plain_http().await;
 }
 
 #[tokio::test]
