@@ -187,19 +187,9 @@ impl Repository {
         &self.routes[self.routes.len() - 1]
     }
 
-    /// Asks one server after the other until one has it. The last one's word is the one that counts.
-    async fn each_route<T>(&self, ask: impl AsyncFn(&Route) -> Result<T, Failure>) -> Result<T, Failure> {
-        let (last, mirrors) =
-            self.routes.split_last().ok_or_else(|| Error::internal("a repository without a server"))?;
-        for route in mirrors {
-            match ask(route).await {
-                Ok(found) => return Ok(found),
-                Err(failure) => {
-                    tracing::debug!(mirror = %route.endpoint.origin, error = %failure.error, "a mirror does not have it");
-                }
-            }
-        }
-        ask(last).await
+    /// A walk along the servers, from the first mirror to the registry.
+    fn walk(&self) -> Walk<'_> {
+        Walk { routes: &self.routes, at: 0 }
     }
 
     /// The failure in the words that docker's clients know.
@@ -223,6 +213,32 @@ impl Repository {
             return Error::not_found(format!("blob {digest} of {}: {}", self.reference.familiar_name(), failure.error));
         }
         self.explain(failure)
+    }
+}
+
+/// One server is asked after the other until one has it; the last one's word is the one that counts.
+struct Walk<'a> {
+    routes: &'a [Route],
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Whom to ask now.
+    fn route(&self) -> &'a Route {
+        &self.routes[self.at]
+    }
+
+    /// The answer where it is the last word; otherwise the next server is to be asked.
+    fn last_word<T>(&mut self, answer: Result<T, Failure>) -> Option<Result<T, Failure>> {
+        match answer {
+            Err(failure) if self.at + 1 < self.routes.len() => {
+                let mirror = &self.route().endpoint.origin;
+                tracing::debug!(%mirror, error = %failure.error, "a mirror failed; the next server is asked");
+                self.at += 1;
+                None
+            }
+            answer => Some(answer),
+        }
     }
 }
 

@@ -25,14 +25,26 @@ struct Tags {
 impl Repository {
     /// All tags, in the registry's order.
     pub async fn tags(&self) -> Result<Vec<String>> {
-        self.each_route(async |route| tags(route).await).await.map_err(|failure| self.explain(failure))
+        let mut walk = self.walk();
+        loop {
+            let found = tags(walk.route()).await;
+            if let Some(found) = walk.last_word(found) {
+                return found.map_err(|failure| self.explain(failure));
+            }
+        }
     }
 
     /// What refers to the manifest `digest`, of one type where `artifact_type` is given. Registries without the
     /// referrers API are asked by its fallback tag.
     pub async fn referrers(&self, digest: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
-        let found = self.each_route(async |route| referrers(route, digest, artifact_type).await);
-        let found = match found.await {
+        let mut walk = self.walk();
+        let found = loop {
+            let found = referrers(walk.route(), digest, artifact_type).await;
+            if let Some(found) = walk.last_word(found) {
+                break found;
+            }
+        };
+        let found = match found {
             Ok(found) => found,
             Err(failure) if failure.has_status(StatusCode::NOT_FOUND) => self.referrers_by_tag(digest).await?,
             Err(failure) => return Err(self.explain(failure)),

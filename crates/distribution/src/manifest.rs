@@ -37,30 +37,26 @@ impl Repository {
     /// # Errors
     /// `NotFound`; `InvalidArgument` where digest, media type and document do not agree; `NotImplemented` for schema 1.
     pub async fn manifest(&self, target: &TagOrDigest, max: u64) -> Result<Manifest> {
-        let max = max.min(MANIFEST_BYTES_MAX);
-        let found = self.each_route(async |route| {
-            let (bytes, answered) = route.document(&call(Method::GET, route, target), max).await?;
-            Ok(verified(target, bytes, &answered)?)
-        });
-        found.await.map_err(|failure| self.explain_manifest(target, failure))
+        let mut walk = self.walk();
+        loop {
+            let found = manifest(walk.route(), target, max.min(MANIFEST_BYTES_MAX)).await;
+            if let Some(found) = walk.last_word(found) {
+                return found.map_err(|failure| self.explain_manifest(target, failure));
+            }
+        }
     }
 
     /// The descriptor of what a tag or a digest names, without its bytes where the registry tells enough. What it
     /// tells is not verified: fetch the manifest by the digest before it is used.
     pub async fn resolve(&self, target: &TagOrDigest) -> Result<Descriptor> {
-        let found = self.each_route(async |route| {
-            let answer = route.send(&call(Method::HEAD, route, target)).await?;
-            let answered = Answered { headers: answer.response.headers().clone(), url: answer.url };
-            let size = answered.header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
-            match (told_digest(&answered)?.or(target.digest().copied()), size) {
-                (Some(digest), Some(size)) if size <= MANIFEST_BYTES_MAX => {
-                    check_digest(target, digest)?;
-                    Ok(Some(Descriptor::new(media_type(&answered)?, digest, size)))
-                }
-                _ => Ok(None),
+        let mut walk = self.walk();
+        let told = loop {
+            let told = head(walk.route(), target).await;
+            if let Some(told) = walk.last_word(told) {
+                break told.map_err(|failure| self.explain_manifest(target, failure))?;
             }
-        });
-        match found.await.map_err(|failure| self.explain_manifest(target, failure))? {
+        };
+        match told {
             Some(descriptor) => Ok(descriptor),
             None => Ok(self.manifest(target, MANIFEST_BYTES_MAX).await?.descriptor),
         }
@@ -107,6 +103,25 @@ fn call<'a>(method: Method, route: &Route, target: &TagOrDigest) -> Call<'a> {
     let mut call = Call::path(method, format!("{}/manifests/{target}", route.name()));
     call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
     call
+}
+
+async fn manifest(route: &Route, target: &TagOrDigest, max: u64) -> Result<Manifest, Failure> {
+    let (bytes, answered) = route.document(&call(Method::GET, route, target), max).await?;
+    Ok(verified(target, bytes, &answered)?)
+}
+
+/// What the head of an answer tells; `None` where that is not enough.
+async fn head(route: &Route, target: &TagOrDigest) -> Result<Option<Descriptor>, Failure> {
+    let answer = route.send(&call(Method::HEAD, route, target)).await?;
+    let answered = Answered { headers: answer.response.headers().clone(), url: answer.url };
+    let size = answered.header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    match (told_digest(&answered)?.or(target.digest().copied()), size) {
+        (Some(digest), Some(size)) if size <= MANIFEST_BYTES_MAX => {
+            check_digest(target, digest)?;
+            Ok(Some(Descriptor::new(media_type(&answered)?, digest, size)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The media type of an answer; an absent one is left to the document.
