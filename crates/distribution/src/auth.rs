@@ -280,7 +280,12 @@ impl Authorizer {
         // What fails here says nothing about the way to the registry.
         let asked =
             Asked { registry, realm, service, scopes: &scopes, credentials, offline: self.manners == Manners::Login };
-        let got = fetch(shared, &asked).await.map_err(|failure| Failure { unreached: false, ..failure })?;
+        let got = fetch(shared, &asked).await.map_err(|failure| Failure {
+            unreached: false,
+            // Credentials that the token server refuses are wrong: no matter of this repository.
+            status: failure.status.filter(|_| credentials.is_anonymous()),
+            ..failure
+        })?;
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = got.refresh_token.unwrap_or_default();
         let text = [got.token, got.access_token].into_iter().flatten().find(|text| !text.is_empty());
         let text = text.ok_or_else(|| {

@@ -140,7 +140,8 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
 
 /// The base address of a mirror: `http` or `https`, no user, no query.
 pub(crate) fn mirror_url(text: &str) -> Result<Url> {
-    let url: Url = text.parse().map_err(|_| Error::invalid(format!("invalid mirror: {text:?} is not a valid URI")))?;
+    // What cannot be read may hold a password: it is not shown.
+    let url: Url = text.parse().map_err(|_| Error::invalid("invalid mirror: not a valid URI"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(Error::invalid(format!("invalid mirror: unsupported scheme {:?}", url.scheme())));
     }
@@ -148,7 +149,7 @@ pub(crate) fn mirror_url(text: &str) -> Result<Url> {
         return Err(Error::invalid("invalid mirror: username and password not allowed in its URI"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::invalid(format!("invalid mirror: query or fragment at the end of the URI {text:?}")));
+        return Err(Error::invalid(format!("invalid mirror: query or fragment at the end of the URI {url}")));
     }
     Ok(url)
 }

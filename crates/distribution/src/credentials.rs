@@ -194,6 +194,16 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_the_header_is_limited() {
+        let padded = |json: usize| BASE64_URL_SAFE_NO_PAD.encode("{}".to_owned() + &" ".repeat(json - 2));
+        // Three bytes are four characters.
+        let max = AUTH_HEADER_BYTES_MAX / 4 * 3;
+        for (json, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+            assert_eq!(Credentials::from_header(&padded(json)).is_ok(), taken, "{json}");
+        }
+    }
+
+    #[test]
     fn nothing_is_printed() {
         let mut credentials = Credentials::password("user1", "hunter2");
         credentials.identitytoken = "secret3".into();

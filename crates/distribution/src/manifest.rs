@@ -115,10 +115,12 @@ async fn head(route: &Route, target: &TagOrDigest) -> Result<Option<Descriptor>,
     let answer = route.send(&call(Method::HEAD, route, target)).await?;
     let answered = Answered { headers: answer.response.headers().clone(), url: answer.url };
     let size = answered.header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    let media_type = media_type(&answered)?;
+    let known = media::is_index(&media_type) || media::is_manifest(&media_type);
     match (told_digest(&answered)?.or(target.digest().copied()), size) {
-        (Some(digest), Some(size)) if size <= MANIFEST_BYTES_MAX => {
+        (Some(digest), Some(size)) if known && size <= MANIFEST_BYTES_MAX => {
             check_digest(target, digest)?;
-            Ok(Some(Descriptor::new(media_type(&answered)?, digest, size)))
+            Ok(Some(Descriptor::new(media_type, digest, size)))
         }
         _ => Ok(None),
     }

@@ -241,7 +241,9 @@ mod tests {
         assert_eq!(shown(&url), "https://h/x");
         assert!(join(&url, "https://a:b@c/").is_err());
         assert!(join(&url, "file:///etc/shadow").is_err());
-        assert!(join(&url, &"x".repeat(URL_BYTES_MAX + 1)).is_err());
+        for (length, taken) in [(URL_BYTES_MAX - 1, true), (URL_BYTES_MAX, true), (URL_BYTES_MAX + 1, false)] {
+            assert_eq!(join(&"https://h".parse().unwrap(), &"x".repeat(length)).is_ok(), taken);
+        }
         assert_eq!(join(&"https://h/v2/x".parse().unwrap(), "/y?z=1#f").unwrap().as_str(), "https://h/y?z=1");
     }
 }

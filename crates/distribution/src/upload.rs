@@ -170,8 +170,12 @@ impl Upload<'_> {
     async fn run(&self) -> Result<(), Failure> {
         let mut backoff = Backoff::new(&self.route.shared.pace, limits::ATTEMPTS_MAX);
         let mut stand = self.begin().await?;
+        let mut chunk = match self.manner {
+            Manner::Whole => None,
+            Manner::Chunked => Some(limits::UPLOAD_CHUNK_BYTES),
+        };
         loop {
-            let failure = match self.step(&mut stand).await {
+            let failure = match self.step(&mut stand, chunk).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {
                     backoff.reset();
@@ -188,6 +192,9 @@ impl Upload<'_> {
             let Some(wait) = backoff.next(failure.after) else { return Err(failure) };
             tracing::debug!(digest = %self.descriptor.digest, error = %failure.error, ?wait, "an upload broke off");
             tokio::time::sleep(wait).await;
+            // Docker's registry forgets an upload whose closing request breaks off, and keeps what came in a chunk:
+            // from now on all that is left is one.
+            chunk = chunk.or(Some(u64::MAX));
             let before = stand.stored;
             stand = match self.status(&stand).await {
                 Ok(stand) if stand.stored <= self.descriptor.size && !lost => stand,
@@ -199,12 +206,12 @@ impl Upload<'_> {
         }
     }
 
-    /// Sends what is to be sent next. True when the blob is stored.
-    async fn step(&self, stand: &mut Stand) -> Result<bool, Failure> {
+    /// Sends what is to be sent next, in chunks where that is asked for. True when the blob is stored.
+    async fn step(&self, stand: &mut Stand, chunk: Option<u64>) -> Result<bool, Failure> {
         let rest = self.descriptor.size - stand.stored;
-        match self.manner {
-            Manner::Chunked if rest > 0 => {
-                let length = rest.min(limits::UPLOAD_CHUNK_BYTES);
+        match chunk {
+            Some(chunk) if rest > 0 => {
+                let length = rest.min(chunk);
                 let answer = self.put(Method::PATCH, stand.location.clone(), stand.stored, length).await?;
                 let sent = stand.stored + length;
                 *stand = self.stand(&answer, &stand.location, sent)?;

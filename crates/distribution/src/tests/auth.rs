@@ -234,6 +234,7 @@ async fn answers_of_a_token_server_are_bounded() {
         let Guarded { fake, .. } = guarded(move |_| reply.clone()).await;
         let error = fetch(&open(&fake, user(), Access::Pull)).await.unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains(SECRET), "{expected}: {error}");
+        assert!(!error.contains("pull access denied"), "wrong credentials are told as such: {error}");
     }
 }
 

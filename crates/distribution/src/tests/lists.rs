@@ -75,3 +75,14 @@ async fn a_registry_without_referrers_is_asked_by_tag() {
     let fake = Fake::start(|_| Reply::new(404)).await;
     assert!(types_of(&fake, None).await.is_empty());
 }
+
+#[tokio::test]
+async fn the_size_of_a_page_is_limited() {
+    let max = usize::try_from(crate::limits::LIST_BYTES_MAX).unwrap();
+    for (size, taken) in [(max - 1, true), (max, true), (max + 1, false)] {
+        let body = r#"{"tags":["1"]}"#.to_owned();
+        let body = body.clone() + &" ".repeat(size - body.len());
+        let fake = Fake::start(move |_| Reply::new(200).body(body.clone())).await;
+        assert_eq!(pull(&fake).tags().await.is_ok(), taken, "{size}");
+    }
+}

@@ -102,14 +102,17 @@ async fn an_upload_that_breaks_off_goes_on_where_the_registry_is() {
     let uploads = Uploads::default();
     let server = uploads.clone();
     let cuts = Mutex::new(vec![20_000, 50_000]);
-    let appetite = move |seen: &Seen| if seen.method == "PUT" { cuts.lock().unwrap().pop() } else { None };
+    let appetite = move |seen: &Seen| match seen.method.as_str() {
+        "PUT" | "PATCH" => cuts.lock().unwrap().pop(),
+        _ => None,
+    };
     let fake = Fake::with_appetite(move |seen| server.answer(seen), appetite).await;
     let bytes = noise(100_000);
     send(&push(&fake), &bytes, Manner::Whole).await.unwrap();
     assert_eq!(uploads.finished(), Some(bytes));
     let ranges: Vec<String> = fake.seen().iter().map(|seen| seen.header("content-range").to_owned()).collect();
-    assert_eq!(ranges, ["", "", "", "50000-99999", "", "70000-99999"]);
-    assert_eq!((fake.count("POST"), fake.count("GET"), fake.count("PUT")), (1, 2, 3));
+    assert_eq!(ranges, ["", "", "", "50000-99999", "", "70000-99999", ""]);
+    assert_eq!((fake.count("POST"), fake.count("GET"), fake.count("PATCH"), fake.count("PUT")), (1, 2, 2, 2));
 }
 
 #[tokio::test]
@@ -142,12 +145,12 @@ async fn chunks_follow_each_other() {
 
 #[tokio::test]
 async fn an_upload_without_progress_ends() {
-    let appetite = |seen: &Seen| (seen.method == "PUT").then_some(0);
+    let appetite = |seen: &Seen| (seen.method == "PUT" || seen.method == "PATCH").then_some(0);
     let uploads = Uploads::default();
     let fake = Fake::with_appetite(move |seen| uploads.answer(seen), appetite).await;
     let error = send(&push(&fake), &noise(1000), Manner::Whole).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert_eq!(fake.count("PUT"), limits::ATTEMPTS_MAX as usize);
+    assert_eq!(fake.count("PUT") + fake.count("PATCH"), limits::ATTEMPTS_MAX as usize);
 }
 
 #[tokio::test]
@@ -272,4 +275,28 @@ async fn a_file_is_read_from_any_offset() {
         let read: Vec<Bytes> = crate::file_chunks(file.clone(), offset as u64, 600_000).try_collect().await.unwrap();
         assert!(read.concat() == bytes[offset..], "{offset}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_ends_in_the_middle_of_a_push_is_replaced() {
+    let uploads = Uploads::default();
+    let (server, given) = (uploads.clone(), std::sync::atomic::AtomicU32::new(0));
+    let fake = Fake::start(move |seen| {
+        if seen.path.starts_with("/token") {
+            let number = given.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            return Reply::new(200).body(format!(r#"{{"token":"t{number}","expires_in":300}}"#));
+        }
+        // The first token is good for the beginning of the upload only.
+        let wanted = if seen.method == "POST" { "Bearer t0" } else { "Bearer t1" };
+        if seen.header("authorization") == wanted {
+            return server.answer(seen);
+        }
+        let realm = format!("http://{}/token", seen.header("host"));
+        Reply::new(401).header("www-authenticate", format!(r#"Bearer realm="{realm}",service="s""#))
+    })
+    .await;
+    let bytes = noise(30_000);
+    send(&push(&fake), &bytes, Manner::Whole).await.unwrap();
+    assert_eq!(uploads.finished(), Some(bytes));
+    assert_eq!((fake.count("GET /token"), fake.count("PUT")), (2, 2));
 }
