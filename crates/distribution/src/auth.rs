@@ -206,7 +206,12 @@ impl Authorizer {
             None => Ok(None),
             Some(Known::Basic) => Ok(credentials.basic().map(|text| secret(&text)).transpose()?),
             Some(Known::Bearer { realm, service }) => {
-                self.token(origin, &realm, &service, &credentials).await.map(Some)
+                let token = self.token(origin, &realm, &service, &credentials).await;
+                if token.is_err() {
+                    // The registry may have moved its token server: it is asked for its challenge again.
+                    shared.memory.known().remove(origin);
+                }
+                token.map(Some)
             }
         }
     }

@@ -55,6 +55,11 @@ impl Clients {
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
+            // Also where another crate of the program turns these on: bytes are verified as they are stored.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .no_proxy()
             .user_agent(&self.user_agent)
             .connect_timeout(limits::CONNECT_DEADLINE)

@@ -53,7 +53,7 @@ impl Repository {
     /// From 0, the digest is checked where the end would be told. From further on only the length is: the
     /// receiver, who has the bytes before, checks the digest of the whole.
     pub fn fetch(&self, descriptor: &Descriptor, offset: u64) -> Download {
-        let backoff = Backoff::new(&self.routes[0].shared.pace, self.routes[0].attempts_max());
+        let backoff = Backoff::new(&self.routes[0].shared.pace, limits::ATTEMPTS_MAX);
         Download {
             repository: self.clone(),
             descriptor: descriptor.clone(),
@@ -210,7 +210,7 @@ impl Download {
         let Some(route) = self.repository.routes.get(self.server + 1) else { return Err(failure) };
         tracing::debug!(error = %failure.error, next = %route.endpoint.origin, "a mirror failed; the next is asked");
         self.server += 1;
-        self.backoff = Backoff::new(&route.shared.pace, route.attempts_max());
+        self.backoff = Backoff::new(&route.shared.pace, limits::ATTEMPTS_MAX);
         Ok(())
     }
 

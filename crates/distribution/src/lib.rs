@@ -83,18 +83,22 @@ pub struct Repository {
 /// What names a manifest within a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagOrDigest {
-    /// A tag; made by [`TagOrDigest::tag`], or from a [`Reference`], which checks it.
-    Tag(String),
+    /// A tag, by [`TagOrDigest::tag`] or from a [`Reference`].
+    Tag(Tag),
     /// A digest.
     Digest(Digest),
 }
+
+/// A tag that follows the grammar of tags, and so stays in its place in a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(String);
 
 impl TagOrDigest {
     /// A checked tag.
     pub fn tag(text: &str) -> Result<Self> {
         // The grammar of tags is that of references.
         "registry.invalid/x".parse::<Reference>()?.with_tag(text)?;
-        Ok(Self::Tag(text.to_owned()))
+        Ok(Self::Tag(Tag(text.to_owned())))
     }
 
     fn digest(&self) -> Option<&Digest> {
@@ -110,7 +114,7 @@ impl From<&Reference> for TagOrDigest {
     fn from(reference: &Reference) -> Self {
         match (reference.digest(), reference.tag()) {
             (Some(digest), _) => Self::Digest(*digest),
-            (None, tag) => Self::Tag(tag.unwrap_or("latest").to_owned()),
+            (None, tag) => Self::Tag(Tag(tag.unwrap_or("latest").to_owned())),
         }
     }
 }
@@ -118,7 +122,7 @@ impl From<&Reference> for TagOrDigest {
 impl fmt::Display for TagOrDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tag(tag) => f.write_str(tag),
+            Self::Tag(Tag(tag)) => f.write_str(tag),
             Self::Digest(digest) => fmt::Display::fmt(digest, f),
         }
     }

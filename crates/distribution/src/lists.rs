@@ -55,7 +55,7 @@ impl Repository {
     }
 
     async fn referrers_by_tag(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let tag = TagOrDigest::Tag(format!("sha256-{}", digest.hex()));
+        let tag = TagOrDigest::tag(&format!("sha256-{}", digest.hex()))?;
         match self.manifest(&tag, limits::MANIFEST_BYTES_MAX).await {
             Ok(found) => match found.document {
                 Document::Index(index) => Ok(index.manifests),

@@ -18,7 +18,7 @@ use reqwest::{
 };
 use rorqual_error::{Error, Result};
 use rorqual_oci::image::Descriptor;
-use rorqual_types::Digest;
+use rorqual_types::{Digest, Reference};
 use std::{
     fmt, fs, io,
     os::unix::fs::FileExt as _,
@@ -111,9 +111,13 @@ impl Repository {
         }
     }
 
-    /// Makes a blob of repository `from` (a path at the same registry) one of this repository too, without sending
-    /// it. False where the registry does not do that.
-    pub async fn mount(&self, digest: &Digest, from: &str) -> Result<bool> {
+    /// Makes a blob of repository `from`, at the same registry, one of this repository too, without sending it. False
+    /// where the registry does not do that.
+    pub async fn mount(&self, digest: &Digest, from: &Reference) -> Result<bool> {
+        if from.domain() != self.reference.domain() {
+            return Ok(false);
+        }
+        let from = from.name().split_once('/').map_or(from.name(), |(_, path)| path);
         let mut route = self.registry().clone();
         route.authorizer = Arc::new(route.authorizer.with_scope(&format!("repository:{from}:pull")));
         let path = format!("{}/blobs/uploads/?mount={digest}&from={from}", route.name());
@@ -192,8 +196,8 @@ impl Upload<'_> {
             let Some(wait) = backoff.next(failure.after) else { return Err(failure) };
             tracing::debug!(digest = %self.descriptor.digest, error = %failure.error, ?wait, "an upload broke off");
             tokio::time::sleep(wait).await;
-            // Docker's registry forgets an upload whose closing request breaks off, and keeps what came in a chunk:
-            // from now on all that is left is one.
+            // The specification resumes an upload by a chunk, and closes it after: from now on the rest is one. (Docker's
+            // registry 2.8 keeps no upload whose request broke off, by chunk or whole: there it starts over.)
             chunk = chunk.or(Some(u64::MAX));
             let before = stand.stored;
             stand = match self.status(&stand).await {

@@ -82,8 +82,8 @@ async fn what_is_pushed_comes_back() {
 
     let second = open(&registries, "real/two", Access::Push);
     assert_eq!(second.exists(&whole.digest).await.unwrap(), None);
-    assert!(second.mount(&whole.digest, "real/one").await.unwrap());
-    assert!(!second.mount(&digest(b"nowhere"), "real/one").await.unwrap());
+    assert!(second.mount(&whole.digest, repository.reference()).await.unwrap());
+    assert!(!second.mount(&digest(b"nowhere"), repository.reference()).await.unwrap());
     assert_eq!(second.exists(&whole.digest).await.unwrap(), Some(whole.size));
 
     let missing = open(&registries, "real/one:v9", Access::Pull);

@@ -165,6 +165,34 @@ async fn credentials_of_another_server_stay_here() {
     assert!(fake.seen().iter().all(|seen| seen.header("authorization").is_empty()));
 }
 
+#[tokio::test]
+async fn a_token_server_that_has_moved_is_found_again() {
+    let gone = Arc::new(AtomicU32::new(0));
+    let is_gone = gone.clone();
+    let old =
+        Fake::start(move |_| if is_gone.load(Ordering::SeqCst) == 0 { token("t1") } else { Reply::new(404) }).await;
+    let new = Fake::start(|_| token("t2")).await;
+    let place = Arc::new(Mutex::new((old.url(), "Bearer t1".to_owned())));
+    let now = place.clone();
+    let fake = Fake::start(move |seen| {
+        let (realm, valid) = now.lock().unwrap().clone();
+        match seen.header("authorization") == valid {
+            true => Reply::new(200).body("blob"),
+            false => Reply::new(401).header("www-authenticate", format!(r#"Bearer realm="{realm}",service="s""#)),
+        }
+    })
+    .await;
+    let registries = registries(Config::default());
+    fetch(&open_with(&registries, &fake, user(), Access::Pull)).await.unwrap();
+    *place.lock().unwrap() = (new.url(), "Bearer t2".to_owned());
+    gone.store(1, Ordering::SeqCst);
+    // Another user has no token yet, and the old server does not serve any more: it fails once.
+    let other = open_with(&registries, &fake, Credentials::anonymous(), Access::Pull);
+    let first = fetch(&other).await;
+    let second = fetch(&other).await;
+    assert!(first.is_err() && second.is_ok(), "{first:?} {second:?}");
+}
+
 /// `reg.realm`: a token server by address, by a weaker scheme or by redirect gets nothing.
 #[tokio::test]
 async fn reg_realm() {
@@ -318,7 +346,7 @@ async fn every_operation_may_run_on_any_thread() {
     checked(repository.fetch(&descriptor, 0).chunk());
     checked(repository.fetch_whole(&descriptor, 10));
     checked(repository.exists(&descriptor.digest));
-    checked(repository.mount(&descriptor.digest, "c"));
+    checked(repository.mount(&descriptor.digest, repository.reference()));
     checked(repository.push_blob(&descriptor, &source, crate::Manner::Whole, &progress));
     checked(repository.tags());
     checked(repository.referrers(&descriptor.digest, None));

@@ -208,21 +208,28 @@ async fn a_location_on_another_host_gets_no_credentials() {
     }
 }
 
+/// Repository `other/repo` of the same registry.
+fn other(fake: &Fake) -> rorqual_types::Reference {
+    format!("{}/other/repo", fake.address).parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_blob_is_mounted_or_the_upload_is_cancelled() {
     let digest = sha256(b"x");
     let fake = Fake::start(|_| Reply::new(201)).await;
-    assert!(push(&fake).mount(&digest, "other/repo").await.unwrap());
+    assert!(push(&fake).mount(&digest, &other(&fake)).await.unwrap());
     assert_eq!(fake.lines(), [format!("POST /v2/a/b/blobs/uploads/?mount={digest}&from=other/repo")]);
     let fake = Fake::start(|seen| match seen.method.as_str() {
         "POST" => Reply::new(202).header("location", "/v2/a/b/blobs/uploads/u9"),
         _ => Reply::new(204),
     })
     .await;
-    assert!(!push(&fake).mount(&digest, "other/repo").await.unwrap());
+    assert!(!push(&fake).mount(&digest, &other(&fake)).await.unwrap());
     assert_eq!(fake.lines()[1], "DELETE /v2/a/b/blobs/uploads/u9");
+    assert!(!push(&fake).mount(&digest, &"elsewhere.test/other/repo".parse().unwrap()).await.unwrap());
+    assert_eq!(fake.lines().len(), 2, "another registry's blob is not asked for");
     let fake = Fake::start(|_| Reply::new(403)).await;
-    assert!(!push(&fake).mount(&digest, "other/repo").await.unwrap());
+    assert!(!push(&fake).mount(&digest, &other(&fake)).await.unwrap());
 }
 
 #[tokio::test]
@@ -237,7 +244,7 @@ async fn a_mount_asks_for_the_right_to_read_the_other_repository() {
         _ => Reply::new(201),
     })
     .await;
-    assert!(push(&fake).mount(&sha256(b"x"), "other/repo").await.unwrap());
+    assert!(push(&fake).mount(&sha256(b"x"), &other(&fake)).await.unwrap());
     let scopes = "scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Aother%2Frepo%3Apull";
     assert_eq!(fake.lines()[1], format!("GET /token?{scopes}"));
 }
