@@ -1,21 +1,30 @@
 //! Blobs by digest: written once, verified while written, never changed.
 //!
-//! `blobs/sha256/HEX` are whole; `ingest/` holds what is being written and is emptied at open. Which blobs are needed
-//! is known above; this crate deletes only what it is told to.
+//! `blobs/sha256/HEX` are whole; `ingest/` holds what is being written and is emptied at open; `partial/KEY` holds what
+//! an interrupted transfer may go on with. Which of them are needed is known above; this crate deletes only what it is
+//! told to.
 
 #![forbid(unsafe_code)]
+
+mod partial;
+
+pub use partial::{Partial, Partials};
 
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use rorqual_error::{Context, Error, Result};
 use rorqual_metadata::failpoint;
 use rorqual_types::Digest;
 use std::{
+    collections::BTreeSet,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The blobs of one data root (`content/`).
@@ -23,7 +32,10 @@ use std::{
 pub struct Content {
     blobs: PathBuf,
     ingest: PathBuf,
+    partial: PathBuf,
     next: AtomicU64,
+    /// The keys of the partial blobs that are open.
+    open: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// A blob on its way in; dropped unfinished, it leaves nothing.
@@ -50,10 +62,10 @@ fn finish(hasher: Hasher) -> Digest {
 }
 
 impl Content {
-    /// Opens `root` (made if absent) and removes what interrupted writes left.
+    /// Opens `root` (made if absent) and removes what interrupted writes left; partial blobs stay.
     pub fn open(root: &Path) -> Result<Self> {
-        let (blobs, ingest) = (root.join("blobs/sha256"), root.join("ingest"));
-        for directory in [&blobs, &ingest] {
+        let (blobs, ingest, partial) = (root.join("blobs/sha256"), root.join("ingest"), root.join("partial"));
+        for directory in [&blobs, &ingest, &partial] {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder.create(directory).with_context(|| format!("create {}", directory.display()))?;
@@ -62,7 +74,7 @@ impl Content {
             let path = entry.with_context(|| format!("list {}", ingest.display()))?.path();
             fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
-        Ok(Self { blobs, ingest, next: AtomicU64::new(0) })
+        Ok(Self { blobs, ingest, partial, next: AtomicU64::new(0), open: Arc::default() })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
