@@ -27,6 +27,9 @@ fn tree(root: &Path) -> Vec<String> {
         for entry in std::fs::read_dir(root.join(directory)).unwrap() {
             names.push(format!("{directory}/{}", entry.unwrap().file_name().display()));
         }
+        if directory == "layers" {
+            names.retain(|name| *name != format!("layers/{}", rorqual_snapshot::BASE_LAYER));
+        }
     }
     names.sort();
     names
