@@ -167,6 +167,11 @@ impl Partial {
         self.length == 0
     }
 
+    /// The bytes so far, for reading at any offset while more are written.
+    pub fn reader(&self) -> Result<File> {
+        self.file.try_clone().with_context(|| format!("open {}", self.path.display()))
+    }
+
     /// Forgets all bytes: the source does not go on where this one stopped.
     pub fn restart(&mut self) -> Result<()> {
         self.file.set_len(0).with_context(|| format!("empty {}", self.path.display()))?;
@@ -196,6 +201,27 @@ impl Partial {
         fs::rename(&self.path, &place).with_context(|| format!("put blob {digest} in its place"))?;
         failpoint!("content.partial-finished")?;
         Ok((digest, self.length))
+    }
+
+    /// As [`Partial::finish`], but the partial blob stays too, as a second name of the same file. Whoever fails to make use
+    /// of the blob deletes that alone, and the next attempt finds here all that had come; whoever succeeds calls
+    /// [`Content::delete_partial`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` where the digest is another; the partial blob is deleted then.
+    pub fn finish_and_keep(self, content: &Content, expected: &Digest) -> Result<()> {
+        let digest = self.digest();
+        if *expected != digest {
+            self.discard()?;
+            return Err(Error::invalid(format!("unexpected digest {digest}, expected {expected}")));
+        }
+        failpoint!("content.partial-kept")?;
+        match fs::hard_link(&self.path, content.path(&digest)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("put blob {digest} in its place"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Deletes it.
@@ -252,6 +278,26 @@ mod tests {
         assert_eq!(second.finish(&content, Some(&wanted)).unwrap(), (wanted, 11));
         content.sync([wanted]).unwrap();
         assert_eq!(content.read(&wanted, 100).unwrap(), b"hello world");
+        assert!(content.partials().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_kept_blob_that_was_of_no_use_is_there_for_the_next_attempt() {
+        let root = tempfile::tempdir().unwrap();
+        let content = Content::open(root.path()).unwrap();
+        let name = crate::digest(b"whole");
+        let mut partial = content.partial("k").unwrap();
+        partial.write_all(b"whole").unwrap();
+        partial.finish_and_keep(&content, &name).unwrap();
+        assert_eq!(content.read(&name, 5).unwrap(), b"whole");
+        content.delete(&name).unwrap();
+        let again = content.partial("k").unwrap();
+        assert_eq!(again.len(), 5);
+        again.finish_and_keep(&content, &name).unwrap();
+        content.delete_partial("k").unwrap();
+        assert_eq!(content.read(&name, 5).unwrap(), b"whole");
+        let other = content.partial("k").unwrap();
+        assert!(other.finish_and_keep(&content, &name).is_err());
         assert!(content.partials().unwrap().is_empty());
     }
 
