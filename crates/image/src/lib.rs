@@ -11,6 +11,7 @@ mod changes;
 mod commit;
 mod delete;
 mod documents;
+mod download;
 mod filters;
 mod hold;
 mod import;
@@ -20,6 +21,9 @@ mod load;
 mod model;
 mod name;
 mod prune;
+mod pull;
+mod push;
+mod remote;
 mod resolve;
 mod save;
 mod settle;
@@ -32,6 +36,9 @@ mod unpack;
 
 pub use changes::apply_changes;
 pub use model::*;
+pub use pull::{Policy, PullOptions, Pulled};
+pub use push::{PushOptions, PushedImage};
+pub use remote::{Destination, Pushed, Sink, Source};
 pub use rorqual_oci::image as oci;
 
 use documents::Documents;
@@ -59,6 +66,7 @@ pub struct Images {
     /// This boot of the kernel.
     boot: String,
     settler: Settler,
+    downloads: download::Downloads,
     /// Held by whoever changes names or removes content; never while a load reads or unpacks.
     changing: Mutex<()>,
 }
@@ -102,9 +110,11 @@ impl Images {
             state,
             boot,
             settler,
+            downloads: Mutex::default(),
             changing: Mutex::new(()),
         };
         images.recover().context("recover the images")?;
+        images.sweep_partials(download::PARTIAL_KEPT).context("remove old downloads")?;
         images.restore_held();
         images.settle();
         Ok(images)

@@ -249,6 +249,54 @@ pub enum Progress {
         /// Bytes in all; 0 where unknown.
         total: u64,
     },
+    /// What happens to one layer of a pull or push.
+    Layer {
+        /// The layer's short id.
+        id: String,
+        /// What happens to it.
+        step: LayerStep,
+    },
+}
+
+/// What happens to a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerStep {
+    /// It will be fetched.
+    Waiting,
+    /// It is being fetched.
+    Downloading {
+        /// Bytes here.
+        current: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// It was fetched and has the right digest.
+    Downloaded,
+    /// It is being unpacked.
+    Extracting {
+        /// For how long, rounded up.
+        seconds: u64,
+    },
+    /// It is fetched and unpacked.
+    Pulled,
+    /// It was here before.
+    Present,
+    /// It is being sent.
+    Pushing {
+        /// Bytes sent.
+        current: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// It was sent.
+    Pushed,
+    /// It was there before.
+    Exists,
+    /// It was linked from another repository of the registry.
+    Mounted {
+        /// That repository.
+        from: String,
+    },
 }
 
 /// Options of `docker import`.

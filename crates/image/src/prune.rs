@@ -7,11 +7,14 @@ use crate::{
 };
 use rorqual_error::Result;
 use rorqual_types::{Digest, Filters};
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 impl Images {
     /// `docker image prune`: images without a name, or with `dangling=false` all that no container uses. Filters:
-    /// dangling, until, label.
+    /// dangling, until, label. Without the last two also what interrupted pulls have left.
     pub fn prune(&self, filters: &Filters, users: &dyn Users) -> Result<Pruned> {
         filters.validate(&["dangling", "label", "label!", "until"])?;
         let only_dangling = filters.boolean("dangling")?.unwrap_or(true);
@@ -33,6 +36,10 @@ impl Images {
             pruned.items.extend(deleted.items);
             pruned.events.extend(deleted.events);
             pruned.reclaimed += freed;
+        }
+        // What interrupted pulls have left has neither labels nor a time that a filter could mean.
+        if filters.get("label").is_empty() && filters.get("label!").is_empty() && until.is_none() {
+            pruned.reclaimed += self.sweep_partials(Duration::ZERO)?;
         }
         Ok(pruned)
     }

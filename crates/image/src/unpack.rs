@@ -11,7 +11,7 @@ use crate::{
 use rorqual_error::{Context, Error, Result};
 use rorqual_snapshot::{LayerInfo, Unpack};
 use rorqual_types::{ChainId, Digest};
-use std::time::Duration;
+use std::{fs::File, time::Duration};
 
 /// Between two looks at what another operation does, and how many.
 const WAIT: Duration = Duration::from_millis(10);
@@ -23,14 +23,37 @@ pub(crate) type NewLayers = Vec<(ChainId, LayerRecord)>;
 
 impl Images {
     /// Unpacks what is not unpacked yet, under `lease`; the records are the caller's to commit, `known` those it
-    /// has already. `progress` is told
-    /// the layer's number and the position in it.
+    /// has already. `progress` is told the layer's number and the position in it.
     pub(crate) fn unpack_layers(
         &self,
         chosen: &Chosen,
         known: &[(ChainId, LayerRecord)],
         lease: &mut Lease<'_>,
         progress: &mut dyn FnMut(usize, u64),
+    ) -> Result<NewLayers> {
+        let open = |layer: &Descriptor| {
+            let size = self.content.size(&layer.digest)?;
+            if size != Some(layer.size) {
+                return Err(Error::invalid(format!("layer {} is not as long as its descriptor says", layer.digest)));
+            }
+            Ok((self.content.open_blob(&layer.digest)?, true))
+        };
+        self.unpack_from(chosen, known, lease, &open, &mut |layer, position| {
+            if let Some(position) = position {
+                progress(layer, position);
+            }
+        })
+    }
+
+    /// As [`Images::unpack_layers`], the archives given by `open`. It also says whether the archive is known to have
+    /// its own digest. `progress` is told a layer's number with a position in it, and without one when it is unpacked.
+    pub(crate) fn unpack_from(
+        &self,
+        chosen: &Chosen,
+        known: &[(ChainId, LayerRecord)],
+        lease: &mut Lease<'_>,
+        open: &dyn Fn(&Descriptor) -> Result<(File, bool)>,
+        progress: &mut dyn FnMut(usize, Option<u64>),
     ) -> Result<NewLayers> {
         let (manifest, config) = (&chosen.manifest, &chosen.config);
         let diff_ids = &config.rootfs.diff_ids;
@@ -48,15 +71,13 @@ impl Images {
             if is_known || self.state().layers.contains_key(&chain[at]) {
                 continue;
             }
-            let size = self.content.size(&layer.digest)?;
-            if size != Some(layer.size) {
-                return Err(Error::invalid(format!("layer {} is not as long as its descriptor says", layer.digest)));
-            }
-            let info = self.unpack_layer(layer, diff_id, &chain[..=at], &mut |position| progress(at, position));
+            let mut report = |position| progress(at, Some(position));
+            let info = self.unpack_layer(layer, diff_id, &chain[..=at], open, &mut report);
             if let Some(info) = info.with_context(|| format!("apply layer {}", layer.digest))? {
                 let parent = at.checked_sub(1).map(|below| chain[below]);
                 new.push((chain[at], LayerRecord { info, parent, unsynced: Some(self.boot.clone()) }));
             }
+            progress(at, None);
         }
         Ok(new)
     }
@@ -67,16 +88,13 @@ impl Images {
         layer: &Descriptor,
         diff_id: &Digest,
         chain: &[ChainId],
+        open: &dyn Fn(&Descriptor) -> Result<(File, bool)>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Option<LayerInfo>> {
         for _ in 0..WAITS_MAX {
-            let unpack = Unpack {
-                archive: self.content.open_blob(&layer.digest)?,
-                diff_id: *diff_id,
-                // The digest was computed over the very bytes when they came in.
-                verified: layer.digest == *diff_id,
-                chain,
-            };
+            let (archive, verified) = open(layer)?;
+            // Where the layer is not compressed, a digest that was computed over its very bytes is its diff ID.
+            let unpack = Unpack { archive, diff_id: *diff_id, verified: verified && layer.digest == *diff_id, chain };
             if let Some(info) = self.snapshots.unpack(unpack, progress)? {
                 return Ok(Some(info));
             }

@@ -56,6 +56,12 @@ impl Reference {
         Ok(Self { name: self.name.clone(), tag: Some(tag.to_owned()), digest: None })
     }
 
+    /// The same name with this digest and without a tag.
+    #[must_use]
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { name: self.name.clone(), tag: None, digest: Some(digest) }
+    }
+
     /// The name as users type it: `busybox`, without tag or digest.
     pub fn familiar_name(&self) -> &str {
         let short = self.name.strip_prefix("docker.io/").unwrap_or(&self.name);

@@ -1,0 +1,236 @@
+//! Blobs on their way from a registry: each once, whoever asks for it, and continued where an earlier attempt ended.
+
+use crate::{Images, oci::Descriptor, remote::Source};
+use rorqual_error::{Context, Error, Kind, Result};
+use rorqual_snapshot::check_free_space;
+use rorqual_types::Digest;
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    os::unix::fs::FileExt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// How often a waiting operation looks whether it was cancelled.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long what an interrupted pull has fetched waits for the next one.
+pub(crate) const PARTIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How often the free space is looked at.
+const SPACE_CHECK_BYTES: u64 = 64 << 20;
+/// What is read at once from a file that another thread writes.
+const FOLLOW_BYTES: usize = 256 << 10;
+
+/// Downloads under way, by digest.
+pub(crate) type Downloads = Mutex<HashMap<Digest, Arc<Download>>>;
+
+/// One download, seen by its owner and by all who wait for it.
+#[derive(Debug)]
+pub(crate) struct Download {
+    size: u64,
+    /// The file that is written, open for reading.
+    file: File,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Bytes that can be read.
+    available: u64,
+    /// Whether the end was reached and the digest was right; `None` as long as it goes on.
+    whole: Option<bool>,
+}
+
+impl Download {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until more than `seen` bytes are there or the download has ended; at most [`LOOK`].
+    fn wait(&self, seen: u64) -> State {
+        let waiting = |state: &mut State| state.available <= seen && state.whole.is_none();
+        let (state, _) =
+            self.changed.wait_timeout_while(self.lock(), LOOK, waiting).unwrap_or_else(PoisonError::into_inner);
+        *state
+    }
+
+    /// Copies the bytes to `out` as they arrive, to their end.
+    ///
+    /// # Errors
+    /// Where the download failed, or `out` does not take more.
+    pub(crate) fn follow(&self, out: &mut impl Write) -> Result<()> {
+        let mut buffer = vec![0; FOLLOW_BYTES];
+        let mut at = 0;
+        loop {
+            let state = self.wait(at);
+            while at < state.available {
+                let length = usize::try_from(state.available - at).unwrap_or(usize::MAX).min(FOLLOW_BYTES);
+                let part = buffer.get_mut(..length).unwrap_or_default();
+                self.file.read_exact_at(part, at).context("read a blob that is being downloaded")?;
+                out.write_all(part).context("pass on a blob")?;
+                at += length as u64;
+            }
+            match state.whole {
+                Some(true) if at >= self.size => return Ok(()),
+                Some(false) => return Err(Error::unavailable("the download failed")),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a download is told by the operation that asks for it.
+pub(crate) struct Wishes<'a> {
+    /// Whether the operation was given up.
+    pub(crate) cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// Told when bytes begin to come, from this operation or another.
+    pub(crate) begun: &'a mut (dyn FnMut(&Arc<Download>) + Send),
+    /// Told the bytes that are there.
+    pub(crate) progress: &'a mut (dyn FnMut(u64) + Send),
+}
+
+fn cancelled() -> Error {
+    Error::unavailable("context canceled")
+}
+
+impl Images {
+    /// Sees to it that the blob is here, verified and on the disk. The caller holds a lease on it.
+    pub(crate) fn download(&self, source: &dyn Source, blob: &Descriptor, wishes: &mut Wishes<'_>) -> Result<()> {
+        loop {
+            if let Some(size) = self.content.size(&blob.digest)? {
+                return if size == blob.size { Ok(()) } else { Err(lying(blob, size)) };
+            }
+            if (wishes.cancelled)() {
+                return Err(cancelled());
+            }
+            let (download, partial) = match self.join(blob)? {
+                (download, Some(partial)) => (download, partial),
+                (download, None) => {
+                    (wishes.begun)(&download);
+                    self.wait_for(&download, wishes)?;
+                    // Where the other one failed it is our turn, with our credentials.
+                    continue;
+                }
+            };
+            (wishes.begun)(&download);
+            let result = self.receive(source, blob, partial, &download, wishes);
+            self.downloads.lock().unwrap_or_else(PoisonError::into_inner).remove(&blob.digest);
+            download.update(|state| state.whole = Some(result.is_ok()));
+            return result;
+        }
+    }
+
+    /// The download of the blob that is under way, or a new one, which is the caller's to carry out.
+    fn join(&self, blob: &Descriptor) -> Result<(Arc<Download>, Option<rorqual_content::Partial>)> {
+        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(download) = downloads.get(&blob.digest) {
+            return Ok((download.clone(), None));
+        }
+        let mut partial = self.content.partial(&blob.digest.hex())?;
+        if partial.len() > blob.size {
+            partial.restart()?;
+        }
+        let state = Mutex::new(State { available: partial.len(), whole: None });
+        let file = partial.reader()?;
+        let download = Arc::new(Download { size: blob.size, file, state, changed: Condvar::new() });
+        downloads.insert(blob.digest, download.clone());
+        Ok((download, Some(partial)))
+    }
+
+    fn wait_for(&self, download: &Download, wishes: &mut Wishes<'_>) -> Result<()> {
+        let mut seen = 0;
+        loop {
+            let state = download.wait(seen);
+            if state.available > seen {
+                seen = state.available;
+                (wishes.progress)(seen);
+            }
+            if state.whole.is_some() {
+                return Ok(());
+            }
+            if (wishes.cancelled)() {
+                return Err(cancelled());
+            }
+        }
+    }
+
+    fn receive(
+        &self,
+        source: &dyn Source,
+        blob: &Descriptor,
+        mut partial: rorqual_content::Partial,
+        download: &Download,
+        wishes: &mut Wishes<'_>,
+    ) -> Result<()> {
+        let mut until_check = 0;
+        let offset = partial.len();
+        if offset > 0 {
+            tracing::info!(digest = %blob.digest, offset, size = blob.size, "download continued");
+        }
+        if offset < blob.size {
+            source.fetch(blob, offset, &mut |bytes| {
+                if (wishes.cancelled)() {
+                    return Err(cancelled());
+                }
+                if until_check < bytes.len() as u64 {
+                    check_free_space(self.snapshots.layers_dir())?;
+                    until_check = SPACE_CHECK_BYTES;
+                }
+                until_check -= bytes.len() as u64;
+                if partial.len() + bytes.len() as u64 > blob.size {
+                    return Err(Error::invalid(format!("blob {} is longer than {} bytes", blob.digest, blob.size)));
+                }
+                partial.write_all(bytes).with_context(|| format!("write blob {}", blob.digest))?;
+                let available = partial.len();
+                download.update(|state| state.available = available);
+                (wishes.progress)(available);
+                Ok(())
+            })?;
+        }
+        if partial.len() != blob.size {
+            // Kept: the next attempt goes on from here.
+            let got = partial.len();
+            return Err(Error::unavailable(format!("blob {} ended after {got} of {} bytes", blob.digest, blob.size)));
+        }
+        // Where the pull fails all the same, the blob goes and this stays for the next one.
+        partial.finish_and_keep(&self.content, &blob.digest)?;
+        self.content.sync([blob.digest])
+    }
+}
+
+impl Images {
+    /// Forgets what was kept of blobs that now belong to an image.
+    pub(crate) fn forget_partials(&self, blobs: &[(Digest, u64)]) {
+        for (digest, _) in blobs {
+            // One that another pull writes is that one's to forget.
+            if let Err(error) = self.content.delete_partial(&digest.hex())
+                && error.kind() != Kind::Conflict
+            {
+                tracing::warn!(%digest, %error, "what was kept of a download stays until the next start");
+            }
+        }
+    }
+
+    /// Removes what interrupted pulls have left that is older than `age`, or belongs to an image by now. Gives the bytes.
+    pub(crate) fn sweep_partials(&self, age: Duration) -> Result<u64> {
+        let mut freed = 0;
+        for partial in self.content.partials()? {
+            let whole = Digest::from_hex(&partial.key).is_ok_and(|digest| self.state().blobs.contains_key(&digest));
+            if (whole || partial.age >= age) && self.content.delete_partial(&partial.key).is_ok() {
+                freed += if whole { 0 } else { partial.length };
+            }
+        }
+        Ok(freed)
+    }
+}
+
+fn lying(blob: &Descriptor, size: u64) -> Error {
+    Error::invalid(format!("{} has {size} bytes where its descriptor says {}", blob.digest, blob.size))
+}

@@ -1,0 +1,235 @@
+//! The layers of one pull: threads that download, and the caller's that unpacks what arrives.
+
+use crate::{
+    Images, LayerStep, Progress, PullOptions,
+    commit::Lease,
+    download::{Download, Wishes},
+    name::short,
+    oci::Descriptor,
+    remote::Source,
+    resolve::Chosen,
+    unpack::NewLayers,
+};
+use rorqual_error::{Context, Error, Result};
+use rorqual_types::Digest;
+use rustix::pipe::PipeFlags;
+use std::{
+    collections::HashSet,
+    fs::File,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::Scope,
+    time::Instant,
+};
+
+/// Bytes between two lines about one layer.
+const REPORT_BYTES: u64 = 1 << 20;
+
+/// What is known of a layer's download.
+#[derive(Clone, Debug)]
+enum Slot {
+    Waiting,
+    Arriving(Arc<Download>),
+    Here,
+    Failed,
+}
+
+/// See the module.
+pub(super) struct Layers<'a> {
+    images: &'a Images,
+    source: &'a dyn Source,
+    chosen: &'a Chosen,
+    options: &'a PullOptions<'a>,
+    progress: Mutex<&'a mut (dyn FnMut(Progress) + Send)>,
+    /// Each blob once: a manifest may name one several times.
+    blobs: Vec<&'a Descriptor>,
+    /// Those that were here before.
+    present: HashSet<Digest>,
+    slots: Mutex<Vec<Slot>>,
+    changed: Condvar,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Layers<'a> {
+    /// The caller holds leases on the layers' blobs.
+    pub(super) fn new(
+        images: &'a Images,
+        source: &'a dyn Source,
+        chosen: &'a Chosen,
+        options: &'a PullOptions<'a>,
+        progress: &'a mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Self> {
+        let mut seen = HashSet::new();
+        let blobs: Vec<&Descriptor> = chosen.manifest.layers.iter().filter(|layer| seen.insert(layer.digest)).collect();
+        let mut present = HashSet::new();
+        let mut slots = Vec::new();
+        for blob in &blobs {
+            let here = images.content.size(&blob.digest)? == Some(blob.size);
+            slots.push(if here { Slot::Here } else { Slot::Waiting });
+            present.extend(here.then_some(blob.digest));
+        }
+        Ok(Self {
+            images,
+            source,
+            chosen,
+            options,
+            progress: Mutex::new(progress),
+            blobs,
+            present,
+            slots: Mutex::new(slots),
+            changed: Condvar::new(),
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            error: Mutex::default(),
+        })
+    }
+
+    /// Downloads and unpacks; what was unpacked is the caller's to record.
+    pub(super) fn run(&self, lease: &mut Lease<'_>) -> Result<NewLayers> {
+        let missing = self.blobs.len() - self.present.len();
+        if missing > 0 {
+            for blob in &self.blobs {
+                let here = self.present.contains(&blob.digest);
+                self.tell(blob, if here { LayerStep::Present } else { LayerStep::Waiting });
+            }
+        }
+        let mut told = HashSet::new();
+        let unpacked = std::thread::scope(|scope| {
+            for _ in 0..missing.min(self.options.downloads.max(1)) {
+                scope.spawn(|| self.work());
+            }
+            let unpacked = self.unpack(scope, lease, &mut told);
+            if unpacked.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            unpacked
+        });
+        if let Some(error) = lock(&self.error).take() {
+            return Err(error);
+        }
+        for blob in
+            self.blobs.iter().filter(|blob| !self.present.contains(&blob.digest) && !told.contains(&blob.digest))
+        {
+            self.tell(blob, LayerStep::Pulled);
+        }
+        unpacked
+    }
+
+    fn tell(&self, layer: &Descriptor, step: LayerStep) {
+        (lock(&self.progress))(Progress::Layer { id: short(&layer.digest), step });
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || (self.options.cancelled)()
+    }
+
+    fn set(&self, number: usize, state: Slot) {
+        if let Some(slot) = lock(&self.slots).get_mut(number) {
+            *slot = state;
+        }
+        self.changed.notify_all();
+    }
+
+    /// One thread: takes one blob after the other until none is left or one failed.
+    fn work(&self) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(blob) = self.blobs.get(number) else { return };
+            if self.present.contains(&blob.digest) {
+                continue;
+            }
+            match self.download(number, blob) {
+                Ok(()) => self.set(number, Slot::Here),
+                Err(error) => {
+                    // What comes after the first failure follows from it.
+                    if !self.stop.swap(true, Ordering::Relaxed) {
+                        *lock(&self.error) = Some(error);
+                    }
+                    self.set(number, Slot::Failed);
+                }
+            }
+        }
+    }
+
+    fn download(&self, number: usize, blob: &Descriptor) -> Result<()> {
+        let mut reported = 0;
+        let mut wishes = Wishes {
+            cancelled: &|| self.stopped(),
+            begun: &mut |download| self.set(number, Slot::Arriving(download.clone())),
+            progress: &mut |current| {
+                if current >= reported + REPORT_BYTES {
+                    reported = current;
+                    self.tell(blob, LayerStep::Downloading { current, total: blob.size });
+                }
+            },
+        };
+        self.images.download(self.source, blob, &mut wishes)?;
+        self.tell(blob, LayerStep::Downloaded);
+        Ok(())
+    }
+
+    fn unpack<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        lease: &mut Lease<'_>,
+        told: &mut HashSet<Digest>,
+    ) -> Result<NewLayers> {
+        let open = |layer: &Descriptor| self.open(scope, layer);
+        let mut begun: Option<(usize, Instant, u64)> = None;
+        let layers = &self.chosen.manifest.layers;
+        self.images.unpack_from(self.chosen, &[], lease, &open, &mut |number, position| {
+            let Some(layer) = layers.get(number) else { return };
+            if position.is_none() {
+                if !self.present.contains(&layer.digest) && told.insert(layer.digest) {
+                    self.tell(layer, LayerStep::Pulled);
+                }
+                return;
+            }
+            let (of, since, told) = begun.get_or_insert_with(|| (number, Instant::now(), 0));
+            if *of != number {
+                (*of, *since, *told) = (number, Instant::now(), 0);
+            }
+            let seconds = since.elapsed().as_secs() + 1;
+            if seconds > *told {
+                *told = seconds;
+                self.tell(layer, LayerStep::Extracting { seconds });
+            }
+        })
+    }
+
+    /// The archive of a layer, from the store or as it arrives; and whether its own digest is known to be right.
+    fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, layer: &Descriptor) -> Result<(File, bool)> {
+        let number = self.blobs.iter().position(|blob| blob.digest == layer.digest);
+        match number.map(|number| self.wait_for(number)) {
+            Some(Slot::Here) => Ok((self.images.content.open_blob(&layer.digest)?, true)),
+            Some(Slot::Arriving(download)) => {
+                let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
+                scope.spawn(move || {
+                    // A reader that wants no more, or a download that failed: both are told elsewhere.
+                    let _ = download.follow(&mut File::from(write));
+                });
+                Ok((read.into(), false))
+            }
+            _ => Err(Error::unavailable("the download failed")),
+        }
+    }
+
+    fn wait_for(&self, number: usize) -> Slot {
+        let mut slots = lock(&self.slots);
+        loop {
+            match slots.get(number) {
+                Some(Slot::Waiting) if !self.stop.load(Ordering::Relaxed) => {}
+                found => return found.cloned().unwrap_or(Slot::Failed),
+            }
+            slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
