@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::level_filters::LevelFilter;
 
 /// The commit this program was built from, where the build knew it.
 pub const COMMIT: Option<&str> = option_env!("RORQUAL_COMMIT");
@@ -160,22 +161,28 @@ fn about(settings: &Settings) -> About {
 /// Reads the file again and takes over what can change while the daemon runs; a wrong file changes nothing.
 fn reload(flags: &Flags, api: &Api, level: &Level) {
     notify::reloading();
-    match config::load(flags).and_then(|merged| Settings::new(&merged)) {
-        Ok(settings) => {
-            level.set(settings.level);
-            api.set_about(About { experimental: api.about().experimental, ..about(&settings) });
-            api.engine.system.reload(Reloadable {
-                debug: Some(settings.engine.debug),
-                labels: Some(settings.engine.labels.clone()),
-                runtimes: Some(settings.engine.runtimes.clone()),
-                default_runtime: Some(settings.engine.default_runtime.clone()),
-                attributes: attributes(&settings),
-            });
+    match config::load(flags).and_then(|merged| Settings::new(&merged)).and_then(|settings| take_over(&settings, api)) {
+        Ok(new) => {
+            level.set(new);
             tracing::info!("configuration reloaded");
         }
         Err(error) => tracing::error!(error = format!("{error:#}"), "reload refused; nothing was changed"),
     }
     notify::tell(notify::READY);
+}
+
+/// Gives the new level of the log.
+fn take_over(settings: &Settings, api: &Api) -> Result<LevelFilter> {
+    api.engine.system.reload(Reloadable {
+        debug: Some(settings.engine.debug),
+        labels: Some(settings.engine.labels.clone()),
+        runtimes: Some(settings.engine.runtimes.clone()),
+        default_runtime: Some(settings.engine.default_runtime.clone()),
+        registries: Some(settings.engine.registries.clone()),
+        attributes: attributes(settings),
+    })?;
+    api.set_about(About { experimental: api.about().experimental, ..about(settings) });
+    Ok(settings.level)
 }
 
 /// What the `daemon reload` event says, as dockerd's does.

@@ -43,7 +43,7 @@ table! {
     GET "/info" 24 system::info;
     GET "/events" 24 events::stream;
     GET "/system/df" 25 system::disk_usage;
-    POST "/auth" 24 system::auth;
+    POST "/auth" 24 images::registry::auth;
     OPTIONS "/{}" 24 system::options;
 
     GET "/containers/json" 24 containers::list;
@@ -80,7 +80,7 @@ table! {
     DELETE "/containers/{}" 24 containers::remove;
 
     GET "/images/json" 24 images::list;
-    GET "/images/search" 24 unsupported::registry;
+    GET "/images/search" 24 images::registry::search;
     GET "/images/get" 24 images::save;
     POST "/images/create" 24 images::create;
     POST "/images/load" 24 images::load;
@@ -88,10 +88,10 @@ table! {
     GET "/images/{}/get" 24 images::save_one;
     GET "/images/{}/history" 24 images::history;
     GET "/images/{}/json" 24 images::inspect;
-    POST "/images/{}/push" 24 unsupported::registry;
+    POST "/images/{}/push" 24 images::registry::push;
     POST "/images/{}/tag" 24 images::tag;
     DELETE "/images/{}" 24 images::delete;
-    GET "/distribution/{}/json" 30 unsupported::registry;
+    GET "/distribution/{}/json" 30 images::registry::distribution;
     POST "/commit" 24 unsupported::commit;
 
     GET "/volumes" 24 volumes::list;

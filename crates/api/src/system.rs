@@ -11,7 +11,7 @@ use hyper::{
     Method, StatusCode,
     header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue, PRAGMA},
 };
-use rorqual_api_types::system::{AuthConfig, Component, Info, Platform, Version};
+use rorqual_api_types::system::{Component, Info, Platform, Version};
 use rorqual_engine::system::DiskUsageOptions;
 use rorqual_error::{Error, Result};
 use serde_json::{Value, json};
@@ -164,12 +164,6 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply> {
     }
     usage.build_cache = wanted("build-cache").then(Vec::new);
     Ok(reply::ok(&usage))
-}
-
-/// `POST /auth`: there is nothing to log in to yet.
-pub(crate) async fn auth(mut call: Call) -> Result<Reply> {
-    let _: AuthConfig = call.json().await?;
-    Err(Error::not_implemented("not supported yet: registries, so there is nothing to log in to"))
 }
 
 #[cfg(test)]

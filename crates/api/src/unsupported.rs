@@ -30,8 +30,6 @@ refusals! {
     checkpoint "not supported yet: checkpoints";
     /// `docker commit`.
     commit "not supported yet: commit; build images elsewhere and bring them with `docker load`";
-    /// `docker push`, `search`, and questions to a registry.
-    registry "not supported yet: registries; bring images with `docker load` and take them with `docker save`";
     /// `docker build`, and the builder's sessions.
     build "not supported yet: building images; bring them with `docker load`";
     /// User-defined networks.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 /// The settings of all registries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Mirrors of `docker.io`, asked in order before it (`registry-mirrors` of dockerd).
     pub registry_mirrors: Vec<String>,

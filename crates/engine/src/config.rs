@@ -17,6 +17,12 @@ pub struct EngineConfig {
     pub shim: PathBuf,
     /// Network settings.
     pub network: NetworkSettings,
+    /// Mirrors, certificates and proxies of registries.
+    pub registries: rorqual_distribution::Config,
+    /// `--max-concurrent-downloads`: layers that one pull fetches at a time.
+    pub max_downloads: usize,
+    /// `--max-concurrent-uploads`: layers that one push sends at a time.
+    pub max_uploads: usize,
     /// The runtime used where a container names none: `rorqual` is our own.
     pub default_runtime: String,
     /// Further runtimes by name (`--add-runtime`).
@@ -150,6 +156,9 @@ impl EngineConfig {
             exec_root: exec_root.into(),
             shim: shim.as_ref().to_owned(),
             network: NetworkSettings::default(),
+            registries: rorqual_distribution::Config::default(),
+            max_downloads: 3,
+            max_uploads: 5,
             default_runtime: crate::OWN_RUNTIME.into(),
             runtimes: BTreeMap::new(),
             userns: UserNamespaces::PerContainer,
@@ -182,6 +191,8 @@ pub struct Reloadable {
     pub runtimes: Option<BTreeMap<String, ExternalRuntime>>,
     /// `default-runtime`.
     pub default_runtime: Option<String>,
+    /// `registry-mirrors`, `insecure-registries` and the rules of ours.
+    pub registries: Option<rorqual_distribution::Config>,
     /// What the `daemon reload` event says besides: dockerd lists its whole configuration there.
     pub attributes: BTreeMap<String, String>,
 }

@@ -5,13 +5,16 @@ use crate::{
     events::Scope,
     limits::STREAM_QUEUE,
     parts::{Parts, blocking},
+    registry::{Access, Blocking, Credentials, Registry},
     stream::ByteStream,
 };
 use bytes::Bytes;
 use rorqual_error::{Error, Result};
 use rorqual_image::{
-    DeleteOptions, Deleted, HistoryEntry, ImageEvent, ImportOptions, Inspect, ListOptions, Progress, Pruned, Summary,
+    DeleteOptions, Deleted, HistoryEntry, ImageEvent, ImportOptions, Inspect, ListOptions, Progress, Pruned,
+    PullOptions, PushOptions, Summary,
 };
+use rorqual_oci::image::Descriptor;
 use rorqual_types::{Digest, Filters, Platform, Reference};
 use std::{
     io::{self, Write},
@@ -26,25 +29,59 @@ pub struct Images {
     pub(crate) parts: Arc<Parts>,
 }
 
-/// What a load or import reports as it goes.
+/// What a load, import, pull or push reports as it goes.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A line for the user.
     Progress(Progress),
     /// The imported image; the last item of a successful import.
     Imported(Digest),
+    /// One manifest was pushed, since not all of its index is here.
+    PushedInstead {
+        /// The index.
+        index: Descriptor,
+        /// The manifest.
+        manifest: Descriptor,
+    },
 }
 
-/// The reports of a load or import. It goes on when this is dropped.
+/// The reports of a load, import, pull or push. Loads and imports go on when this is dropped.
 #[derive(Debug)]
 pub struct Steps {
+    /// A step that was waited for already.
+    first: Option<Step>,
     steps: mpsc::Receiver<Result<Step>>,
+}
+
+/// What to pull.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// The name.
+    pub reference: Reference,
+    /// The platform; the host's where not given.
+    pub platform: Option<Platform>,
+    /// For the registry that the name has.
+    pub credentials: Credentials,
+}
+
+/// What to push.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// The name, with or without a tag.
+    pub reference: Reference,
+    /// Only the manifest of this platform.
+    pub platform: Option<Platform>,
+    /// For the registry that the name has.
+    pub credentials: Credentials,
 }
 
 impl Steps {
     /// The next report; an error is the last one. `None` at the end. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<Step>> {
-        self.steps.recv().await
+        match self.first.take() {
+            Some(step) => Some(Ok(step)),
+            None => self.steps.recv().await,
+        }
     }
 }
 
@@ -149,6 +186,68 @@ impl Images {
         Ok(ByteStream { chunks })
     }
 
+    /// Pulls an image, or every tag of its repository where the name has none. An error before anything was fetched is
+    /// the call's; what happens later is told by the steps. Dropping them ends the pull.
+    pub async fn pull(&self, pull: Pull) -> Result<Steps> {
+        let named = pull.reference.tag().is_some() || pull.reference.digest().is_some();
+        let references = match named {
+            true => vec![pull.reference.clone()],
+            false => {
+                let tags =
+                    Registry { parts: self.parts.clone() }.tags(&pull.reference, pull.credentials.clone()).await?;
+                tags.iter().map(|tag| pull.reference.with_tag(tag)).collect::<Result<_>>()?
+            }
+        };
+        let mut steps = self.remote(move |parts, cancelled, report| {
+            for reference in &references {
+                pull_one(parts, reference, &pull, cancelled, report)?;
+            }
+            Ok(())
+        });
+        match steps.next().await {
+            Some(Err(error)) => Err(error),
+            first => Ok(Steps { first: first.transpose()?, ..steps }),
+        }
+    }
+
+    /// Pushes an image, or every tag of its repository where the name has none. Dropping the steps ends the push.
+    pub fn push(&self, push: Push) -> Steps {
+        self.remote(move |parts, cancelled, report| {
+            let name = push.reference.name();
+            report(Step::Progress(status("", format!("The push refers to repository [{name}]"))));
+            let references = match push.reference.tag() {
+                Some(_) => vec![push.reference.clone()],
+                None => parts.images.tags_of(&push.reference),
+            };
+            if references.is_empty() {
+                let shown = push.reference.familiar_name();
+                return Err(Error::not_found(format!("An image does not exist locally with the tag: {shown}")));
+            }
+            for reference in &references {
+                push_one(parts, reference, &push, cancelled, report)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Work with a registry on a thread of its own, which ends when nobody listens.
+    fn remote(
+        &self,
+        work: impl FnOnce(&Parts, &(dyn Fn() -> bool + Sync), &mut (dyn FnMut(Step) + Send)) -> Result<()> + Send + 'static,
+    ) -> Steps {
+        let parts = self.parts.clone();
+        let (sender, steps) = mpsc::channel(STREAM_QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let report = &mut |step| {
+                let _ = sender.blocking_send(Ok(step));
+            };
+            if let Err(error) = work(&parts, &|| sender.is_closed(), report) {
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        Steps { first: None, steps }
+    }
+
     /// The containers that use the image with this id.
     pub fn users(&self, image: &Digest) -> Vec<rorqual_types::ContainerId> {
         self.parts.image_users().into_iter().filter(|user| user.image == *image).map(|user| user.id).collect()
@@ -176,8 +275,56 @@ impl Images {
                 let _ = sender.blocking_send(Err(error));
             }
         });
-        Steps { steps }
+        Steps { first: None, steps }
     }
+}
+
+fn status(id: impl Into<String>, status: impl Into<String>) -> Progress {
+    Progress::Status { id: id.into(), status: status.into(), current: 0, total: 0 }
+}
+
+fn pull_one(
+    parts: &Parts,
+    reference: &Reference,
+    pull: &Pull,
+    cancelled: &(dyn Fn() -> bool + Sync),
+    report: &mut (dyn FnMut(Step) + Send),
+) -> Result<()> {
+    let source = Blocking::new(&parts.registries(), reference, pull.credentials.clone(), Access::Pull)?;
+    let options = PullOptions {
+        reference,
+        platform: pull.platform.as_ref(),
+        downloads: parts.config.max_downloads,
+        policy: &|_, _, _| Ok(()),
+        cancelled,
+    };
+    let pulled = parts.images.pull(&source, &options, &mut |progress| report(Step::Progress(progress)))?;
+    report(Step::Progress(status("", format!("Digest: {}", pulled.target.digest))));
+    let outcome = if pulled.newer { "Downloaded newer image for" } else { "Image is up to date for" };
+    report(Step::Progress(status("", format!("Status: {outcome} {}", reference.familiar()))));
+    publish(parts, pulled.events);
+    Ok(())
+}
+
+fn push_one(
+    parts: &Parts,
+    reference: &Reference,
+    push: &Push,
+    cancelled: &(dyn Fn() -> bool + Sync),
+    report: &mut (dyn FnMut(Step) + Send),
+) -> Result<()> {
+    let destination = Blocking::new(&parts.registries(), reference, push.credentials.clone(), Access::Push)?;
+    let options =
+        PushOptions { reference, platform: push.platform.as_ref(), uploads: parts.config.max_uploads, cancelled };
+    let pushed = parts.images.push(&destination, &options, &mut |progress| report(Step::Progress(progress)))?;
+    let (digest, size) = (pushed.target.digest, pushed.target.size);
+    let tag = reference.tag().unwrap_or_default();
+    report(Step::Progress(status("", format!("{tag}: digest: {digest} size: {size}"))));
+    if let Some(index) = pushed.instead_of {
+        report(Step::PushedInstead { index, manifest: pushed.target });
+    }
+    publish(parts, pushed.events);
+    Ok(())
 }
 
 fn publish(parts: &Parts, events: Vec<ImageEvent>) {

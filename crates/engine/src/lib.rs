@@ -14,6 +14,7 @@ mod limits;
 pub mod networks;
 mod open;
 mod parts;
+pub mod registry;
 mod seccomp;
 pub mod spec;
 pub mod stream;
@@ -27,6 +28,7 @@ pub use detach::{DEFAULT_DETACH_KEYS, DetachScanner, parse_detach_keys};
 pub use events::Events;
 pub use images::Images;
 pub use networks::Networks;
+pub use registry::Registry;
 pub use system::System;
 pub use volumes::Volumes;
 
@@ -48,6 +50,8 @@ pub struct Engine {
     pub volumes: Volumes,
     /// Networks.
     pub networks: Networks,
+    /// Registries.
+    pub registry: Registry,
     /// Events.
     pub events: Events,
     /// What concerns the whole node.
@@ -68,6 +72,7 @@ impl Engine {
             images: Images { parts: parts.clone() },
             volumes: Volumes { parts: parts.clone() },
             networks: Networks { parts: parts.clone() },
+            registry: Registry { parts: parts.clone() },
             events,
             system: System { parts },
         })

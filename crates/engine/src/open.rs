@@ -8,6 +8,7 @@ use crate::{
     seccomp::Filters,
     spec::Machine,
 };
+use rorqual_distribution::Registries;
 use rorqual_error::{Context, Error, Result};
 use rorqual_linux::cgroup::Cgroups;
 use rorqual_metadata::{Durability, Store};
@@ -35,6 +36,7 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
     let store = Store::open(&config.data_root.join("meta"))?;
     let snapshots = Arc::new(Snapshots::open(&config.data_root)?);
     let images = rorqual_image::Images::open(&config.data_root, store.clone(), snapshots.clone())?;
+    let registries = watch::Sender::new(Registries::new(config.registries.clone())?);
     let volumes = rorqual_volume::Volumes::open(config.data_root.join("volumes"), &store)?;
     let networks = rorqual_network::Networks::open(network_config(&config.network)?, &store)?;
     let mut cgroups = Cgroups::detect()?;
@@ -51,6 +53,7 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
         store,
         snapshots,
         images,
+        registries,
         volumes,
         networks,
         cgroups,

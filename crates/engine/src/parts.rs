@@ -7,6 +7,7 @@ use crate::{
     seccomp::Filters,
     spec::Machine,
 };
+use rorqual_distribution::Registries;
 use rorqual_error::{Error, Result};
 use rorqual_image::{ManifestKind, User};
 use rorqual_linux::cgroup::Cgroups;
@@ -34,6 +35,8 @@ pub(crate) struct Parts {
     pub tables: Tables,
     pub snapshots: Arc<Snapshots>,
     pub images: rorqual_image::Images,
+    /// Changed by SIGHUP.
+    pub registries: watch::Sender<Registries>,
     pub volumes: rorqual_volume::Volumes,
     pub networks: rorqual_network::Networks,
     pub cgroups: Cgroups,
@@ -64,6 +67,11 @@ impl Parts {
     /// The index of containers, for a moment: never held across an `await`.
     pub fn index(&self) -> std::sync::MutexGuard<'_, Index<Arc<Handle>>> {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The registries as they are configured now.
+    pub fn registries(&self) -> Registries {
+        self.registries.borrow().clone()
     }
 
     /// A container's files: `containers/ID` in the data root.

@@ -10,6 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rorqual_api_types::system::{DiskUsage, FirewallBackend, Info, PluginsInfo, Runtime, Swarm};
+use rorqual_distribution::Registries;
 use rorqual_error::Result;
 use rorqual_linux::cgroup::Version;
 use std::{collections::BTreeMap, fs, sync::Arc};
@@ -168,7 +169,13 @@ impl System {
     }
 
     /// Takes over what SIGHUP may change and publishes the `reload` event.
-    pub fn reload(&self, changes: Reloadable) {
+    ///
+    /// # Errors
+    /// Where a setting of the registries is wrong; nothing has changed then.
+    pub fn reload(&self, changes: Reloadable) -> Result<()> {
+        if let Some(registries) = changes.registries.clone() {
+            self.parts.registries.send_replace(Registries::new(registries)?);
+        }
         let mut attributes = changes.attributes.clone();
         attributes.insert("name".into(), crate::containers::host_name());
         self.parts.reloaded.send_modify(|now| {
@@ -178,6 +185,7 @@ impl System {
             now.default_runtime = changes.default_runtime.or(now.default_runtime.take());
         });
         self.parts.events.publish(Scope::Daemon, "reload", self.parts.node_id.as_str(), attributes);
+        Ok(())
     }
 }
 

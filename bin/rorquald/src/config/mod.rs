@@ -130,6 +130,14 @@ impl Merged {
         }
     }
 
+    /// The value of a key of a shape of its own.
+    fn other(&self, key: &str) -> Option<&Json> {
+        match self.get(key) {
+            Some(Value::Json(json)) => Some(json),
+            _ => None,
+        }
+    }
+
     fn flag(&self, flag: &str) -> Option<bool> {
         match self.get(flag) {
             Some(Value::Bool(value)) => Some(*value),

@@ -18,6 +18,8 @@ use tracing::level_filters::LevelFilter;
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// The group of the socket, unless told otherwise.
 const DEFAULT_GROUP: &str = "docker";
+/// Each layer on its way costs a connection and a thread.
+const TRANSFERS_MAX: usize = 64;
 /// Runtimes that need no `--add-runtime`, because `PATH` finds them.
 const KNOWN_RUNTIMES: [&str; 3] = [OWN_RUNTIME, "runc", "crun"];
 /// Log drivers there are.
@@ -145,7 +147,7 @@ impl Settings {
             json_log: merged.text("log-format") == Some("json"),
             experimental: merged.flag("experimental").unwrap_or_default(),
             registries: registries(merged),
-            proxies: proxies(merged),
+            proxies: proxies(merged).map(|proxy| without_password(&proxy)),
             engine: engine(merged)?,
         })
     }
@@ -256,13 +258,39 @@ fn registries(merged: &Merged) -> RegistryConfig {
     }
 }
 
-/// From options, else from the environment; passwords are hidden.
+/// From options, else from the environment.
 fn proxies(merged: &Merged) -> [String; 3] {
     ["http-proxy", "https-proxy", "no-proxy"].map(|option| {
         let name = option.replace('-', "_");
         let given = merged.text(option).map(str::to_owned);
-        let value = given.or_else(|| env::var(name.to_uppercase()).ok()).or_else(|| env::var(&name).ok());
-        without_password(&value.unwrap_or_default())
+        given.or_else(|| env::var(name.to_uppercase()).ok()).or_else(|| env::var(&name).ok()).unwrap_or_default()
+    })
+}
+
+/// How many layers at a time; dockerd takes no number below one either.
+fn transfers(merged: &Merged, option: &str, default: usize) -> Result<usize> {
+    match merged.number(option) {
+        None | Some(0) => Ok(default),
+        Some(number) => match usize::try_from(number) {
+            Ok(number) => Ok(number.min(TRANSFERS_MAX)),
+            Err(_) => bail!("invalid {}: {number}", option.replace('-', " ")),
+        },
+    }
+}
+
+/// How the registries are reached.
+fn distribution(merged: &Merged) -> Result<rorqual_engine::registry::Config> {
+    let [http_proxy, https_proxy, no_proxy] = proxies(merged);
+    let rules = match merged.other("registry-rules") {
+        Some(rules) => serde_json::from_value(rules.clone()).context("registry-rules")?,
+        None => Vec::new(),
+    };
+    Ok(rorqual_engine::registry::Config {
+        registry_mirrors: merged.list("registry-mirror").to_vec(),
+        insecure_registries: merged.list("insecure-registry").to_vec(),
+        rules,
+        proxies: rorqual_engine::registry::Proxies { http_proxy, https_proxy, no_proxy },
+        ..Default::default()
     })
 }
 
@@ -285,6 +313,9 @@ fn engine(merged: &Merged) -> Result<EngineConfig> {
     let text = |option: &str| merged.text(option).map(str::to_owned);
     Ok(EngineConfig {
         network: network(merged)?,
+        registries: distribution(merged)?,
+        max_downloads: transfers(merged, "max-concurrent-downloads", defaults.max_downloads)?,
+        max_uploads: transfers(merged, "max-concurrent-uploads", defaults.max_uploads)?,
         default_runtime: text("default-runtime").unwrap_or(defaults.default_runtime),
         runtimes: runtimes(merged)?,
         userns: userns(merged)?,

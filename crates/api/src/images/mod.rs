@@ -1,6 +1,7 @@
 //! Images: everything but their form in answers (`present.rs`).
 
 mod present;
+pub(crate) mod registry;
 
 use crate::{
     body::Body,
@@ -9,11 +10,8 @@ use crate::{
 };
 use futures_util::stream;
 use hyper::{StatusCode, header::HeaderValue};
-use rorqual_api_types::{
-    image::Summary,
-    progress::{Progress, ProgressDetail},
-};
-use rorqual_engine::images::{Step, Steps};
+use rorqual_api_types::image::Summary;
+use rorqual_engine::images::Steps;
 use rorqual_error::{Error, Result};
 use rorqual_image::{DeleteOptions, ImportOptions, ListOptions};
 use rorqual_types::Reference;
@@ -142,7 +140,7 @@ pub(crate) async fn load(call: Call) -> Result<Reply> {
     Ok(report(images.load(call.archive(), platform), quiet))
 }
 
-/// `POST /images/create`: import, or a pull, which has nothing to pull from yet and says so in the stream.
+/// `POST /images/create`: a pull or an import.
 pub(crate) async fn create(call: Call) -> Result<Reply> {
     if let Some(source) = call.query.filled("fromSrc") {
         if source != "-" {
@@ -150,16 +148,10 @@ pub(crate) async fn create(call: Call) -> Result<Reply> {
         }
         return import(call).await;
     }
-    let Some(image) = call.query.filled("fromImage") else {
-        return Err(Error::invalid("fromImage or fromSrc is required"));
-    };
-    let reference: Reference = image.parse()?;
-    let shown = reference.familiar_name();
-    let refusal = Error::not_implemented(format!(
-        "pulling {shown} from a registry is not supported yet; save it elsewhere with `docker save` and bring it with \
-         `docker load`"
-    ));
-    Ok(reply::progress(stream::iter([Err(refusal)])))
+    match call.query.filled("fromImage") {
+        Some(_) => registry::pull(call).await,
+        None => Err(Error::invalid("fromImage or fromSrc is required")),
+    }
 }
 
 async fn import(call: Call) -> Result<Reply> {
@@ -173,28 +165,18 @@ async fn import(call: Call) -> Result<Reply> {
     Ok(report(images.import(call.archive(), options), false))
 }
 
-/// The lines of a load or import. Quiet ones tell results only.
+/// The lines of a load, import, pull or push. Quiet ones tell results only.
 fn report(steps: Steps, quiet: bool) -> Reply {
     reply::progress(stream::unfold(steps, move |mut steps| async move {
         loop {
             let line = match steps.next().await? {
-                Ok(Step::Imported(id)) => Ok(Progress { status: id.to_string(), ..Progress::default() }),
-                Ok(Step::Progress(rorqual_image::Progress::Stream(text))) => Ok(Progress::text(text)),
-                Ok(Step::Progress(rorqual_image::Progress::Status { .. })) if quiet => continue,
-                Ok(Step::Progress(rorqual_image::Progress::Status { id, status, current, total })) => {
-                    Ok(progress_of(id, status, current, total))
-                }
+                Ok(step) => match present::step(step, quiet) {
+                    Some(line) => Ok(line),
+                    None => continue,
+                },
                 Err(failure) => Err(failure),
             };
             return Some((line, steps));
         }
     }))
-}
-
-fn progress_of(id: String, status: String, current: u64, total: u64) -> Progress {
-    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let known = current > 0 || total > 0;
-    let progress_detail =
-        known.then(|| ProgressDetail { current: bytes(current), total: bytes(total), ..ProgressDetail::default() });
-    Progress { id, status, progress_detail, ..Progress::default() }
 }

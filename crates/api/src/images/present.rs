@@ -11,11 +11,16 @@ use rorqual_api_types::{
         AttestationData, DeleteItem, HistoryItem, ImageConfig, ImageData, ImageDataSize, Inspect, ManifestSize,
         ManifestSummary, Metadata, PruneReport, RootFs, Summary,
     },
+    progress::{Progress, ProgressDetail},
+};
+use rorqual_engine::{
+    images::Step,
+    registry::{Distribution, SearchResult},
 };
 use rorqual_error::{Error, Result};
-use rorqual_image::{DeletedItem, HistoryEntry, ManifestKind, Pruned};
+use rorqual_image::{DeletedItem, HistoryEntry, LayerStep, ManifestKind, Progress as Said, Pruned};
 use rorqual_oci::image as oci;
-use rorqual_types::ContainerId;
+use rorqual_types::{ContainerId, human_size};
 use serde_json::{Value, json};
 
 /// The storage driver's name, as dockerd's with the containerd image store.
@@ -201,4 +206,82 @@ pub(super) fn deleted(item: DeletedItem) -> DeleteItem {
 pub(super) fn pruned(pruned: Pruned) -> PruneReport {
     let items: Vec<_> = pruned.items.into_iter().map(deleted).collect();
     PruneReport { images_deleted: (!items.is_empty()).then_some(items), space_reclaimed: pruned.reclaimed }
+}
+
+/// The line that tells of a step; `None` where only results are wanted and it is none.
+pub(super) fn step(step: Step, quiet: bool) -> Option<Progress> {
+    match step {
+        Step::Imported(id) => Some(Progress { status: id.to_string(), ..Progress::default() }),
+        Step::PushedInstead { index, manifest } => Some(Progress {
+            aux: Some(json!({
+                "manifestPushedInsteadOfIndex": true,
+                "originalIndex": descriptor(&index),
+                "selectedManifest": descriptor(&manifest),
+            })),
+            ..Progress::default()
+        }),
+        Step::Progress(Said::Stream(text)) => Some(Progress::text(text)),
+        Step::Progress(Said::Status { .. } | Said::Layer { .. }) if quiet => None,
+        Step::Progress(Said::Status { id, status, current, total }) => {
+            let known = current > 0 || total > 0;
+            let progress_detail = known.then(|| detail(current, total));
+            Some(Progress { id, status, progress_detail, ..Progress::default() })
+        }
+        Step::Progress(Said::Layer { id, step }) => Some(layer(id, step)),
+    }
+}
+
+/// A layer's line, in dockerd's words.
+fn layer(id: String, step: LayerStep) -> Progress {
+    let hidden = ProgressDetail { hide_counts: true, ..ProgressDetail::default() };
+    let (status, progress_detail) = match step {
+        LayerStep::Waiting => ("Pulling fs layer".into(), ProgressDetail::default()),
+        LayerStep::Downloading { current, total } => ("Downloading".into(), detail(current, total)),
+        LayerStep::Downloaded => ("Download complete".into(), hidden),
+        LayerStep::Extracting { seconds } => {
+            ("Extracting".into(), ProgressDetail { units: "s".into(), ..detail(seconds, 0) })
+        }
+        LayerStep::Pulled => ("Pull complete".into(), hidden),
+        LayerStep::Present => ("Already exists".into(), ProgressDetail::default()),
+        LayerStep::Pushing { current, total } => ("Pushing".into(), detail(current, total)),
+        LayerStep::Pushed => ("Pushed".into(), ProgressDetail::default()),
+        LayerStep::Exists => ("Layer already exists".into(), ProgressDetail::default()),
+        LayerStep::Mounted { from } => (format!("Mounted from {from}"), ProgressDetail::default()),
+    };
+    let progress = bar(&progress_detail);
+    Progress { id, status, progress, progress_detail: Some(progress_detail), ..Progress::default() }
+}
+
+fn detail(current: u64, total: u64) -> ProgressDetail {
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    ProgressDetail { current: bytes(current), total: bytes(total), ..ProgressDetail::default() }
+}
+
+/// How far it is, drawn for clients that draw nothing themselves.
+fn bar(detail: &ProgressDetail) -> String {
+    if detail.hide_counts || (detail.current <= 0 && detail.total <= 0) {
+        return String::new();
+    }
+    if !detail.units.is_empty() {
+        return format!("{} {}", detail.current, detail.units);
+    }
+    let text = |bytes: i64| human_size(u64::try_from(bytes).unwrap_or_default());
+    let done = usize::try_from((detail.current.saturating_mul(50)) / detail.total.max(1)).unwrap_or(50).min(50);
+    format!("[{}>{}] {:>8}/{}", "=".repeat(done), " ".repeat(50 - done), text(detail.current), text(detail.total))
+}
+
+/// One line of a search.
+pub(super) fn search_result(found: SearchResult) -> Value {
+    json!({
+        "star_count": found.star_count,
+        "is_official": found.is_official,
+        "name": found.name,
+        "is_automated": false,
+        "description": found.description,
+    })
+}
+
+/// What a registry says of an image.
+pub(super) fn distribution(found: &Distribution) -> Value {
+    json!({ "Descriptor": descriptor(&found.descriptor), "Platforms": &found.platforms })
 }
