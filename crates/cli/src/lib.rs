@@ -9,6 +9,7 @@ mod completion;
 mod config;
 mod container;
 mod context;
+mod credentials;
 mod failure;
 mod human;
 mod image;

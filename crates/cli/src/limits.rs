@@ -1,5 +1,7 @@
 //! Limits of the command line.
 
+use std::time::Duration;
+
 /// Bytes of standard input read and sent at a time.
 pub(crate) const STDIN_CHUNK_BYTES: usize = 32 << 10;
 /// Chunks of standard input that wait for the daemon; reading stops until one is sent.
@@ -18,3 +20,7 @@ pub(crate) const FILE_LINE_MAX: usize = 64 << 10;
 pub(crate) const COMMAND_COLUMNS: usize = 20;
 /// Significant digits of the sizes in lists.
 pub(crate) const SIZE_DIGITS: usize = 3;
+/// How long a credential helper may take: it may ask a person.
+pub(crate) const HELPER_DEADLINE: Duration = Duration::from_secs(120);
+/// Bytes of a credential helper's answer; a token takes a few kilobytes.
+pub(crate) const HELPER_OUTPUT_MAX: u64 = 64 << 10;

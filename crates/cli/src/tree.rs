@@ -36,6 +36,7 @@ pub(crate) const GROUPS: &[&Group] =
 pub(crate) const ALONE: &[&Command] = &[
     &completion::COMMAND,
     &inspect::COMMAND,
+    &image::search::COMMAND,
     &system::login::COMMAND,
     &system::logout::COMMAND,
     &system::version::COMMAND,

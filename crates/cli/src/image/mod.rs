@@ -7,8 +7,10 @@ mod load;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod pull;
+mod push;
 mod rm;
 mod save;
+pub(crate) mod search;
 mod tag;
 mod tree;
 
@@ -30,6 +32,7 @@ pub const GROUP: Group = Group {
         &ls::COMMAND,
         &prune::COMMAND,
         &pull::COMMAND,
+        &push::COMMAND,
         &rm::COMMAND,
         &save::COMMAND,
         &tag::COMMAND,

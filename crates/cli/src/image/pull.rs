@@ -4,15 +4,11 @@ use crate::{
     args::{Args, Command, Flag, Matches},
     cli::Cli,
     config::Config,
+    credentials,
     failure::{Failure, Result},
     print::show_progress,
-    system::login::server_key,
-    value::Value,
 };
-use base64::{
-    Engine as _,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
-};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE};
 use rorqual_types::Reference;
 
 /// `rorqual pull`.
@@ -76,27 +72,18 @@ pub(crate) async fn pull(cli: &mut Cli, reference: &Reference, platform: Option<
         .query("fromImage", reference.name())
         .query_some("platform", platform.map(str::to_lowercase))
         .query_some("tag", digest.as_deref().or(reference.tag()))
-        .header("x-registry-auth", registry_auth(&cli.config, reference));
+        .header("x-registry-auth", registry_auth(&cli.config, reference).await?);
     let mut lines = request.send().await?.lines();
     show_progress(&mut lines, output == Output::Quiet).await
 }
 
 /// The credentials of the reference's registry, as the daemon takes them; `e30=`, an empty object, where there are none.
-fn registry_auth(config: &Config, reference: &Reference) -> String {
-    let found = credentials(config, reference.domain());
-    BASE64_URL_SAFE.encode(found.map_or_else(|| "{}".to_owned(), |auth| auth.json()))
+pub(crate) async fn registry_auth(config: &Config, reference: &Reference) -> Result<String> {
+    registry_auth_of(config, reference.domain()).await
 }
 
-fn credentials(config: &Config, domain: &str) -> Option<Value> {
-    let key = server_key(domain);
-    let entry = config.get("auths")?.get(&key)?.clone();
-    let decoded = BASE64_STANDARD.decode(entry.text("auth")).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (user, password) = text.split_once(':')?;
-    let mut fields = vec![("username", Value::from(user)), ("password", password.into())];
-    if !entry.text("identitytoken").is_empty() {
-        fields = vec![("username", Value::from(user)), ("identitytoken", entry.text("identitytoken").into())];
-    }
-    fields.push(("serveraddress", key.into()));
-    Some(Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+/// The same of a registry.
+pub(crate) async fn registry_auth_of(config: &Config, domain: &str) -> Result<String> {
+    let found = credentials::find(config, domain).await?;
+    Ok(BASE64_URL_SAFE.encode(found.map_or_else(|| "{}".to_owned(), |auth| auth.json())))
 }

@@ -4,11 +4,11 @@ use crate::{
     args::{Args, Command, Flag, Matches},
     attach::tty,
     cli::{Cli, read_line},
+    credentials,
     failure::{Failure, Result},
     opts::object,
     value::Value,
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use std::io::Read;
 
 /// `rorqual login`.
@@ -43,7 +43,7 @@ pub(crate) fn server_key(server: &str) -> String {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let server = server_key(matches.arg(0));
-    let (user, password) = credentials(matches).await?;
+    let (user, password) = asked(matches).await?;
     let client = cli.client()?;
     let body = object([
         ("username", user.as_str().into()),
@@ -52,16 +52,10 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     ]);
     let answer: Value = client.post("/auth").json(&body).send().await?.json().await?;
     let token = answer.text("IdentityToken").to_owned();
-    let entry = match token.is_empty() {
-        true => object([("auth", BASE64_STANDARD.encode(format!("{user}:{password}")).into())]),
-        false => object([("auth", BASE64_STANDARD.encode(format!("{user}:")).into()), ("identitytoken", token.into())]),
-    };
-    let mut auths = cli.config.get("auths").map_or(&[][..], Value::entries).to_vec();
-    auths.retain(|(name, _)| *name != server);
-    auths.push((server, entry));
-    cli.config.store("auths", Some(Value::Map(auths)))?;
-    let file = cli.config.directory().join("config.json");
-    eprintln!("WARNING! Your credentials are stored unencrypted in '{}'.", file.display());
+    if credentials::store(&mut cli.config, &server, &user, &password, &token).await? {
+        let file = cli.config.directory().join("config.json");
+        eprintln!("WARNING! Your credentials are stored unencrypted in '{}'.", file.display());
+    }
     let status = answer.text("Status");
     if !status.is_empty() {
         cli.line(status)?;
@@ -69,7 +63,7 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     Ok(0)
 }
 
-async fn credentials(matches: &Matches) -> Result<(String, String)> {
+async fn asked(matches: &Matches) -> Result<(String, String)> {
     let user = matches.text("username").to_owned();
     if matches.on("password-stdin") {
         if matches.given("password") {

@@ -4,8 +4,8 @@ use super::login::server_key;
 use crate::{
     args::{Args, Command, Matches},
     cli::Cli,
+    credentials,
     failure::Result,
-    value::Value,
 };
 
 /// `rorqual logout`.
@@ -22,11 +22,7 @@ pub const COMMAND: Command = Command {
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let server = server_key(matches.arg(0));
-    let auths = cli.config.get("auths").map_or(&[][..], Value::entries).to_vec();
     cli.line(format!("Removing login credentials for {server}"))?;
-    if auths.iter().any(|(name, _)| *name == server) {
-        let rest = auths.into_iter().filter(|(name, _)| *name != server).collect();
-        cli.config.store("auths", Some(Value::Map(rest)))?;
-    }
+    credentials::erase(&mut cli.config, &server).await?;
     Ok(0)
 }
