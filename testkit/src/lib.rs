@@ -12,6 +12,7 @@ pub mod http;
 pub mod images;
 pub mod netns;
 pub mod places;
+pub mod registry;
 pub mod residue;
 
 pub use archive::Archive;
@@ -19,3 +20,4 @@ pub use command::{Finished, run, shell};
 pub use daemon::{Daemon, Options};
 pub use http::{Answer, Api};
 pub use netns::Netns;
+pub use registry::{CuttingProxy, Registry};

@@ -10,7 +10,9 @@ use std::{
 };
 
 /// Debian packages the tests use, with a file that shows each is there.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 15] = [
+    ("apache2-utils", "/usr/bin/htpasswd"),
+    ("docker-registry", "/usr/bin/docker-registry"),
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("nftables", "/usr/sbin/nft"),

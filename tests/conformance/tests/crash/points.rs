@@ -80,19 +80,21 @@ fn script(api: &mut Api, ledger: &Ledger, round: &str) -> Option<()> {
     if call(api, "POST", "/volumes/create", Some(json!({"Name": volume})))? == 201 {
         ledger.set(Kind::Volume, &volume, Truth::Present);
     }
-    for network in ["bridge", "none"] {
+    for (network, image, program) in [("bridge", "hello", "/hello"), ("none", "busybox", "true")] {
         let name = format!("point-{round}-{network}");
         ledger.set(Kind::Container, &name, Truth::Unknown);
         let ports = if network == "bridge" { json!({"80/tcp": [{"HostPort": "0"}]}) } else { json!({}) };
         let host = json!({"NetworkMode": network, "PortBindings": ports, "Binds": [format!("{volume}:/v")], "Memory": 64 << 20});
-        let body = json!({"Image": "hello", "Cmd": ["sleep", "100"], "HostConfig": host, "StopSignal": "KILL"});
+        // a volume without a name is filled with what the image has there
+        let volumes = if image == "busybox" { json!({"/etc": {}}) } else { json!({}) };
+        let body = json!({"Image": image, "Cmd": ["sleep", "100"], "HostConfig": host, "StopSignal": "KILL", "Volumes": volumes});
         if call(api, "POST", &format!("/containers/create?name={name}"), Some(body))? != 201 {
             continue;
         }
         ledger.set(Kind::Container, &name, Truth::Present);
         call(api, "POST", &format!("/containers/{name}/start"), None)?;
         let exec = api
-            .try_call("POST", &format!("/containers/{name}/exec"), Some(&json!({"Cmd": ["/hello", "exit", "0"]})))
+            .try_call("POST", &format!("/containers/{name}/exec"), Some(&json!({"Cmd": [program, "exit", "0"]})))
             .ok()?;
         let id = exec.json()["Id"].as_str().unwrap_or_default().to_owned();
         call(api, "POST", &format!("/exec/{id}/start"), Some(json!({"Detach": true})))?;
@@ -156,8 +158,9 @@ fn a_kill_at_any_named_step_leaves_a_whole_state() {
             never.push(name.as_str());
         }
     }
-    println!("{} named steps; not reached: {never:?}", names.len());
-    assert!(never.len() * 2 <= names.len(), "at least half must hit an operation in flight; not reached: {never:?}");
+    // the store is made once, before there is anything to lose
+    never.retain(|name| *name != "metadata.created");
+    assert!(never.is_empty(), "steps that nothing comes by: {never:?}");
     daemon.docker(["stop", "-t", "0", "witness"]).ok();
     consecutive(&daemon.docker(["logs", "witness"]).ok());
     daemon.finish();
