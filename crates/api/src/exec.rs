@@ -42,7 +42,7 @@ pub(crate) async fn start(mut call: Call) -> Result<Reply> {
     }
     Ok(hijack::started(call, request.tty, async move {
         match containers.exec_start(&id, options).await? {
-            ExecStarted::Attached(session) => Ok(session),
+            ExecStarted::Attached(session) => Ok(*session),
             ExecStarted::Detached => Err(Error::internal("an attached exec was started detached")),
         }
     })

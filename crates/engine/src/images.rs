@@ -39,9 +39,9 @@ pub enum Step {
     /// One manifest was pushed, since not all of its index is here.
     PushedInstead {
         /// The index.
-        index: Descriptor,
+        index: Box<Descriptor>,
         /// The manifest.
-        manifest: Descriptor,
+        manifest: Box<Descriptor>,
     },
 }
 
@@ -321,7 +321,7 @@ fn push_one(
     let tag = reference.tag().unwrap_or_default();
     report(Step::Progress(status("", format!("{tag}: digest: {digest} size: {size}"))));
     if let Some(index) = pushed.instead_of {
-        report(Step::PushedInstead { index, manifest: pushed.target });
+        report(Step::PushedInstead { index: Box::new(index), manifest: Box::new(pushed.target) });
     }
     publish(parts, pushed.events);
     Ok(())

@@ -119,16 +119,18 @@ fn tls_lets_in_whom_the_authority_signed() {
         ]),
     );
     let netns = daemon.netns.as_ref().expect("a network");
-    let docker = places::docker();
-    let call = format!(
-        "DOCKER_CONFIG={d}/none {} -H tcp://198.51.100.1:2376 --tlsverify --tlscacert {d}/ca.pem",
-        docker.display()
-    );
-    let good = netns.outside(&format!(
-        "{call} --tlscert {d}/client.pem --tlskey {d}/client-key.pem version -f '{{{{.Server.APIVersion}}}}'"
-    ));
-    assert_eq!(good.stdout, "1.51\n", "{good}");
-    assert_ne!(netns.outside(&format!("{call} --tlscert {d}/other.pem --tlskey {d}/other-key.pem version")).code, 0);
+    for client in [places::docker(), places::binary("rorqual")] {
+        let call = format!(
+            "DOCKER_CONFIG={d}/none {} -H tcp://198.51.100.1:2376 --tlsverify --tlscacert {d}/ca.pem",
+            client.display()
+        );
+        let good = netns.outside(&format!(
+            "{call} --tlscert {d}/client.pem --tlskey {d}/client-key.pem version -f '{{{{.Server.APIVersion}}}}'"
+        ));
+        assert_eq!(good.stdout, "1.51\n", "{good}");
+        let stranger = netns.outside(&format!("{call} --tlscert {d}/other.pem --tlskey {d}/other-key.pem version"));
+        assert_ne!(stranger.code, 0, "{stranger}");
+    }
     assert_ne!(netns.outside("curl -s -k -m 3 https://198.51.100.1:2376/_ping").stdout, "OK");
     daemon.finish();
 }

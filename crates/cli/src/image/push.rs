@@ -40,7 +40,7 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     }
     let client = cli.client()?;
     let request = client
-        .post(&format!("/images/{}/push", reference.familiar_name()))
+        .post(format!("/images/{}/push", reference.familiar_name()))
         .query_some("platform", platform_json(matches.text("platform"))?)
         .query_some("tag", reference.tag())
         .header("x-registry-auth", registry_auth(&cli.config, &reference).await?);

@@ -320,7 +320,7 @@ async fn run(parts: &Arc<Parts>, handle: &Handle, exec: &Arc<Exec>, options: Exe
     attributes.insert("execID".into(), exec.id.to_string());
     let on_detach =
         DetachEvent { events: parts.events.clone(), action: "exec_detach", id: handle.id().to_string(), attributes };
-    Ok(ExecStarted::Attached(AttachStream {
+    Ok(ExecStarted::Attached(Box::new(AttachStream {
         tty: config.tty,
         history: None,
         reader,
@@ -329,7 +329,7 @@ async fn run(parts: &Arc<Parts>, handle: &Handle, exec: &Arc<Exec>, options: Exe
         close_stdin: true,
         on_detach: Some(on_detach),
         exec: Some(exec.clone()),
-    }))
+    })))
 }
 
 fn exec_options(spec: &Spec, record: &super::record::Record, config: &ExecConfig) -> ExecOptions {

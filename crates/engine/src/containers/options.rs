@@ -133,7 +133,7 @@ pub enum ExecStarted {
     /// It runs on its own.
     Detached,
     /// Its streams.
-    Attached(AttachStream),
+    Attached(Box<AttachStream>),
 }
 
 /// Bytes of a container's layers.
