@@ -5,6 +5,7 @@
 //! link on the way leads within the tree, a hard link may name a lower layer's file.
 
 mod attributes;
+mod lower;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -17,6 +18,7 @@ use crate::{
     tar::{Entry, EntryKind, Reader, shown},
 };
 use attributes::{Attributes, Times};
+use lower::Lowers;
 use rorqual_error::{Context, Error, Result};
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags},
@@ -31,6 +33,8 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names of the old AUFS driver's own files.
 const AUFS: &[u8] = b".wh..wh.";
+/// What to say of a device that [`is_allowed_device`] does not let in.
+pub(crate) const BAD_DEVICE: &str = "a device that would hide other files, or that no kernel has";
 
 /// Applies `archive` to the empty directory `layer`, above `lowers` (topmost first). `progress` is told the archive's
 /// position now and then.
@@ -41,7 +45,8 @@ pub(crate) fn apply<R: BufRead>(
     privileged: &dyn Privileged,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<LayerInfo> {
-    let mut applier = Applier { tree: Tree::new(layer, lowers, privileged)?, privileged, info: LayerInfo::default() };
+    let tree = Tree::new(layer, Lowers::new(lowers), privileged)?;
+    let mut applier = Applier { tree, privileged, info: LayerInfo::default() };
     let mut reported = 0;
     while let Some(entry) = archive.next_entry()? {
         applier.entry(&entry, archive).with_context(|| format!("unpack {:?}", shown(&entry.path)))?;
@@ -54,6 +59,36 @@ pub(crate) fn apply<R: BufRead>(
     applier.info.entries = archive.entries();
     applier.info.size = applier.tree.bytes();
     Ok(applier.info)
+}
+
+/// What a name with the prefix of whiteouts says.
+pub(crate) enum Hides<'a> {
+    /// All that lower layers have in its directory.
+    Everything,
+    /// What they have under this name.
+    Name(&'a [u8]),
+    /// Nothing.
+    Nothing,
+}
+
+impl<'a> Hides<'a> {
+    /// `None` for any other name.
+    pub(crate) fn of(name: &'a [u8], entry: &Entry) -> Result<Option<Self>> {
+        let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(None) };
+        if name == OPAQUE {
+            return Ok(Some(Self::Everything));
+        }
+        if name.starts_with(AUFS) {
+            return Ok(Some(Self::Nothing));
+        }
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(Error::invalid("malformed archive: a whiteout without a name"));
+        }
+        if entry.kind != EntryKind::File {
+            return Err(Error::invalid("malformed archive: a whiteout that is no file"));
+        }
+        Ok(Some(Self::Name(hidden)))
+    }
 }
 
 struct Applier<'a> {
@@ -69,8 +104,11 @@ impl Applier<'_> {
             return self.tree.set_root(&attributes);
         };
         let parent = self.tree.directory(parent)?;
-        if name.starts_with(WHITEOUT) {
-            return self.whiteout(&parent, name, entry);
+        match Hides::of(name, entry)? {
+            Some(Hides::Everything) => return self.tree.set_opaque(&parent),
+            Some(Hides::Name(hidden)) => return self.tree.white_out(&parent, hidden),
+            Some(Hides::Nothing) => return Ok(()),
+            None => {}
         }
         self.info.max_owner_id = self.info.max_owner_id.max(entry.uid).max(entry.gid);
         match entry.kind {
@@ -82,23 +120,6 @@ impl Applier<'_> {
             EntryKind::CharacterDevice => self.node(&parent, name, FileType::CharacterDevice, entry, &attributes),
             EntryKind::BlockDevice => self.node(&parent, name, FileType::BlockDevice, entry, &attributes),
         }
-    }
-
-    fn whiteout(&mut self, parent: &Rc<Dir>, name: &[u8], entry: &Entry) -> Result<()> {
-        if name == OPAQUE {
-            return self.tree.set_opaque(parent);
-        }
-        if name.starts_with(AUFS) {
-            return Ok(());
-        }
-        let hidden = name.strip_prefix(WHITEOUT).unwrap_or_default();
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(Error::invalid("malformed archive: a whiteout without a name"));
-        }
-        if entry.kind != EntryKind::File {
-            return Err(Error::invalid("malformed archive: a whiteout that is no file"));
-        }
-        self.tree.white_out(parent, hidden)
     }
 
     fn file<R: BufRead>(
@@ -169,7 +190,7 @@ impl Applier<'_> {
             self.tree.create(parent, name, || rustix::fs::mknodat(&parent.fd, name, kind, mode, 0))?;
         } else {
             if !is_allowed_device(entry.device) {
-                return Err(Error::invalid("a device that would hide other files"));
+                return Err(Error::invalid(BAD_DEVICE));
             }
             self.tree.create(parent, name, || self.privileged.device(&parent.fd, name, kind, mode, entry.device))?;
         }
@@ -178,7 +199,7 @@ impl Applier<'_> {
 }
 
 /// Parent and last component; `None` for the root.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.is_empty() {
         return None;
     }

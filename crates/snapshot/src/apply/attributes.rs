@@ -9,6 +9,11 @@ use rustix::{
 };
 use std::os::fd::{AsFd, OwnedFd};
 
+/// Numbers that the kernel has for kinds of devices.
+const DEVICE_MAJORS: u32 = 1 << 12;
+/// Numbers that the kernel has for devices of a kind.
+const DEVICE_MINORS: u32 = 1 << 20;
+
 /// What an unprivileged helper asks of the daemon, by parent descriptor, name, type and device.
 pub(crate) trait Privileged {
     /// Makes a device node.
@@ -37,9 +42,9 @@ impl Privileged for Direct {
     }
 }
 
-/// Whether a layer may hold this device: 0:0 is overlay's whiteout.
-pub(crate) fn is_allowed_device(device: (u32, u32)) -> bool {
-    device != (0, 0)
+/// Whether a layer may hold this device: 0:0 is overlay's whiteout, and so is what the kernel cuts down to it.
+pub(crate) fn is_allowed_device((major, minor): (u32, u32)) -> bool {
+    (major, minor) != (0, 0) && major < DEVICE_MAJORS && minor < DEVICE_MINORS
 }
 
 /// Whether the daemon sets this attribute for a helper. Overlay's own attributes steer the kernel: of them only the
@@ -62,7 +67,7 @@ pub(super) fn open_path(parent: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// A point in time as the archive gives it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
     pub(crate) seconds: i64,
     pub(crate) nanoseconds: u32,
@@ -91,7 +96,8 @@ pub(crate) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn of(entry: &'a Entry) -> Self {
+    /// What the archive says of an entry.
+    pub(crate) fn of(entry: &'a Entry) -> Self {
         Self {
             mode: entry.mode,
             uid: entry.uid,
@@ -101,8 +107,13 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// What a directory has that no entry describes.
+    pub(crate) fn implied(times: Times) -> Attributes<'static> {
+        Attributes { mode: 0o755, uid: 0, gid: 0, times, xattrs: Vec::new().into() }
+    }
+
     /// Attributes of an open file or directory of a lower layer.
-    pub(super) fn read(file: &OwnedFd) -> io::Result<Attributes<'static>> {
+    pub(crate) fn read(file: &OwnedFd) -> io::Result<Attributes<'static>> {
         let stat = rustix::fs::fstat(file)?;
         let mut xattrs = Vec::new();
         for name in list_xattrs(file)? {
@@ -179,19 +190,21 @@ impl<'a> Attributes<'a> {
     /// As [`Attributes::apply_to_link`], and the mode: for pipes and devices, which are never opened. The name was
     /// made by us a moment ago as no link, and nobody else is in the directory.
     pub(super) fn apply_to_node(&self, parent: &Dir, name: &[u8], privileged: &dyn Privileged) -> Result<()> {
-        if self.mode & 0o7000 != 0 || !parent.is_plain() || !self.is_ours(true) {
-            let (uid, gid) = self.owner();
-            rustix::fs::chownat(&parent.fd, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).context("set owner")?;
-            let mode = Mode::from_raw_mode(self.mode);
-            rustix::fs::chmodat(&parent.fd, name, mode, AtFlags::empty()).context("set mode")?;
-        }
-        self.apply_to_link(parent, name, privileged)
+        self.apply_to_link(parent, name, privileged)?;
+        // Last, since a change of the owner takes set-id bits away; always, since the daemon that makes devices has a umask.
+        let mode = Mode::from_raw_mode(self.mode);
+        rustix::fs::chmodat(&parent.fd, name, mode, AtFlags::empty()).context("set mode")
     }
 }
 
-/// Sets one attribute by `set`; overlay's own are dropped, and what the file system does not know is left out.
+/// Attributes that no image brings: overlay's own, and what security modules of the host go by.
+pub(crate) fn is_dropped(attribute: &str) -> bool {
+    is_overlays(attribute) || attribute.starts_with("security.") && attribute != "security.capability"
+}
+
+/// Sets one attribute by `set`; those of the host are dropped, and what the file system does not know is left out.
 fn set_xattr(name: &str, set: impl FnOnce() -> io::Result<()>) -> Result<()> {
-    if is_overlays(name) {
+    if is_dropped(name) {
         return Ok(());
     }
     match set() {

@@ -100,7 +100,7 @@ fn everything_an_entry_says_is_kept() {
         owned(b'0', "dir/setuid", b"0004755\0").with(b""),
         owned(b'0', "dir/plain", b"0000600\0").with(b""),
         owned(b'2', "dir/link", b"0000777\0").link("/nowhere").with(b""),
-        owned(b'6', "pipe", b"0000622\0").with(b""),
+        owned(b'6', "pipe", b"0002770\0").with(b""),
         device.with(b""),
         pax(&[
             ("SCHILY.xattr.user.note", b"kept"),
@@ -108,6 +108,7 @@ fn everything_an_entry_says_is_kept() {
             ("SCHILY.xattr.trusted.note", b"kept too"),
             ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
             ("SCHILY.xattr.user.overlay.redirect", b"/etc"),
+            ("SCHILY.xattr.security.selinux", b"the host alone labels"),
             ("mtime", b"1700000000.123456789"),
         ]),
         file("attributes", b"data"),
@@ -122,7 +123,7 @@ fn everything_an_entry_says_is_kept() {
     assert_eq!(owner("dir/setuid"), (1000, 1001, 0o4755));
     assert_eq!(owner("dir/plain"), (1000, 1001, 0o600));
     assert_eq!(owner("dir/link"), (1000, 1001, 0o777));
-    assert_eq!(owner("pipe"), (1000, 1001, 0o622));
+    assert_eq!(owner("pipe"), (1000, 1001, 0o2770));
     assert_eq!(owner("null"), (1000, 1001, 0o666));
     assert!(fs::symlink_metadata(root.join("pipe")).unwrap().file_type().is_fifo());
     assert_eq!(fs::symlink_metadata(root.join("null")).unwrap().rdev(), rustix::fs::makedev(1, 3));
@@ -137,6 +138,7 @@ fn everything_an_entry_says_is_kept() {
     assert_eq!(xattr(&file, "security.capability").unwrap(), capability);
     assert_eq!(xattr(&file, "trusted.overlay.redirect"), None);
     assert_eq!(xattr(&file, "user.overlay.redirect"), None);
+    assert_eq!(xattr(&file, "security.selinux"), None);
 }
 
 #[test]
@@ -150,6 +152,9 @@ fn what_leads_out_is_refused_or_stays_inside() {
     stage.refused(vec![hard_link("x", "x")], "link to itself");
     stage.refused(vec![directory("d"), hard_link("x", "d")], "");
     stage.refused(vec![Raw::new(b'3', "x", 0).with(b"")], "hide other files");
+    let mut cut = Raw::new(b'3', "x", 0);
+    cut.set(329, b"0010000\0");
+    stage.refused(vec![cut.with(b"")], "hide other files");
     stage.refused(vec![file(".wh.", b"")], "whiteout without a name");
     stage.refused(vec![file(".wh...", b"")], "whiteout without a name");
     stage.refused(vec![directory(".wh.x")], "whiteout that is no file");

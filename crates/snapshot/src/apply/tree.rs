@@ -1,6 +1,9 @@
 //! The directory that a layer is unpacked into, seen together with the layers below it.
 
-use super::attributes::{Attributes, Privileged, Times};
+use super::{
+    attributes::{Attributes, Privileged, Times},
+    lower::{Lower, Lowers, TRUSTED_OPAQUE, USER_OPAQUE, is_whiteout, kind, open_directory, read_link},
+};
 use crate::{
     limits::{LINKS_MAX, OPEN_DIRECTORIES_MAX, PATH_MAX},
     remove::remove_tree,
@@ -8,7 +11,7 @@ use crate::{
 };
 use rorqual_error::{Context, Error, Result};
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags},
+    fs::{AtFlags, FileType, Mode, OFlags, XattrFlags},
     io::{self, Errno},
 };
 use std::{
@@ -17,8 +20,6 @@ use std::{
     rc::Rc,
 };
 
-const USER_OPAQUE: &str = "user.overlay.opaque";
-const TRUSTED_OPAQUE: &str = "trusted.overlay.opaque";
 /// The file system's unit for the estimate of a file's space.
 const SPACE_UNIT: u64 = 4096;
 
@@ -41,7 +42,7 @@ impl Dir {
 /// See the module.
 pub(super) struct Tree<'a> {
     root: Rc<Dir>,
-    lowers: Vec<OwnedFd>,
+    lowers: Lowers,
     privileged: &'a dyn Privileged,
     open: HashMap<Vec<u8>, Rc<Dir>>,
     /// The path last asked for, as it was asked.
@@ -57,50 +58,22 @@ enum Step {
     Link(Vec<u8>),
 }
 
-/// What the lower layers together have under a path.
-enum Lower {
-    Missing,
-    /// The directory that holds it, and what it is.
-    Found(OwnedFd, Box<Stat>),
-}
-
-fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-}
-
-fn kind(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
-
-fn open_directory(at: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(at, if path.is_empty() { b"." } else { path }, flags, Mode::empty(), resolve)
-}
-
-fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
 }
 
-fn is_opaque(directory: &OwnedFd) -> bool {
-    let mut value = [0u8; 2];
-    matches!(rustix::fs::fgetxattr(directory, USER_OPAQUE, &mut value), Ok(1) if value[0] == b'y')
-}
-
-/// Space a file of `length` bytes takes.
-fn space(length: u64) -> u64 {
+/// Space that a file of `length` bytes takes.
+pub(crate) fn space(length: u64) -> u64 {
     length.next_multiple_of(SPACE_UNIT)
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(layer: OwnedFd, lowers: Vec<OwnedFd>, privileged: &'a dyn Privileged) -> Result<Self> {
+    pub(super) fn new(layer: OwnedFd, lowers: Lowers, privileged: &'a dyn Privileged) -> Result<Self> {
         let root = Rc::new(Dir { fd: layer, path: Vec::new(), plain: true });
         let open = HashMap::new();
         let mut tree = Self { root, lowers, privileged, open, last: None, times: BTreeMap::new(), bytes: 0 };
-        if let Some(below) = tree.lowers.first() {
-            // Overlay shows the topmost layer's root, whatever the archive says of it.
-            let attributes = Attributes::read(below).context("read the root of the layer below")?;
+        // Overlay shows the topmost layer's root, whatever the archive says of it.
+        if let Some(attributes) = tree.lowers.root()? {
             tree.set_root(&attributes)?;
         }
         Ok(tree)
@@ -182,7 +155,7 @@ impl<'a> Tree<'a> {
 
     /// A step to what this layer does not have.
     fn step_down(&mut self, at: &Rc<Dir>, name: &[u8], path: Vec<u8>) -> Result<Step> {
-        let attributes = match self.lower(&path)? {
+        let attributes = match self.lowers.find(&path)? {
             Lower::Missing => None,
             Lower::Found(parent, stat) => match kind(&stat) {
                 FileType::Directory => {
@@ -201,9 +174,7 @@ impl<'a> Tree<'a> {
                 attributes.apply_but_times(&fd, false, self.privileged)?;
                 self.times.insert(path.clone(), attributes.times);
             }
-            None => {
-                rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755)).context("set mode")?;
-            }
+            None => Attributes::implied(Times::default()).apply_but_times(&fd, false, self.privileged)?,
         }
         self.remember(path, fd).map(Step::Into)
     }
@@ -222,6 +193,7 @@ impl<'a> Tree<'a> {
         rustix::fs::unlinkat(&at.fd, name, AtFlags::empty()).context("replace a whiteout")?;
         rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(0o755)).context("create a directory")?;
         let fd = open_directory(&at.fd, name).context("open a directory")?;
+        Attributes::implied(Times::default()).apply_but_times(&fd, false, self.privileged)?;
         self.hide_lower(&fd)?;
         self.remember(path, fd).map(Step::Into)
     }
@@ -306,7 +278,7 @@ impl<'a> Tree<'a> {
     /// Makes `name` disappear from the merged tree.
     pub(super) fn white_out(&mut self, parent: &Rc<Dir>, name: &[u8]) -> Result<()> {
         self.remove(parent, name)?;
-        if matches!(self.lower(&join(&parent.path, name))?, Lower::Missing) {
+        if matches!(self.lowers.find(&join(&parent.path, name))?, Lower::Missing) {
             return Ok(());
         }
         rustix::fs::mknodat(&parent.fd, name, FileType::CharacterDevice, Mode::empty(), 0).context("write a whiteout")
@@ -334,17 +306,8 @@ impl<'a> Tree<'a> {
 
     /// Overlay does not look whether a layer's root is opaque: each name is whited out.
     fn white_out_root(&mut self) -> Result<()> {
-        let mut names = std::collections::BTreeSet::new();
-        for lower in &self.lowers {
-            for entry in rustix::fs::Dir::read_from(lower).context("list a lower layer")? {
-                let name = entry.context("list a lower layer")?.file_name().to_bytes().to_vec();
-                if name != b"." && name != b".." {
-                    names.insert(name);
-                }
-            }
-        }
         let root = self.root.clone();
-        for name in names {
+        for name in self.lowers.root_names()? {
             match rustix::fs::statat(&root.fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => self.white_out(&root, &name)?,
                 Ok(stat) if kind(&stat) == FileType::Directory => {
@@ -365,7 +328,7 @@ impl<'a> Tree<'a> {
             Err(error) => return Err(error).context("look at a link's target"),
         }
         let path = join(&parent.path, name);
-        let Lower::Found(lower, stat) = self.lower(&path)? else {
+        let Lower::Found(lower, stat) = self.lowers.find(&path)? else {
             return Err(Error::invalid(format!("a hard link to {:?}, which does not exist", shown(&path))));
         };
         let owner = Some((stat.st_uid, stat.st_gid));
@@ -396,15 +359,6 @@ impl<'a> Tree<'a> {
         attributes.apply_to_file(&to.into(), false, self.privileged)
     }
 
-    fn lower(&self, path: &[u8]) -> Result<Lower> {
-        for layer in &self.lowers {
-            if let Some(answer) = look_in(layer, path).context("look into a lower layer")? {
-                return Ok(answer);
-            }
-        }
-        Ok(Lower::Missing)
-    }
-
     /// Sets what could not be set before.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.open.clear();
@@ -423,43 +377,13 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// `None` where the layers below this one decide.
-fn look_in(layer: &OwnedFd, path: &[u8]) -> io::Result<Option<Lower>> {
-    let mut at = open_directory(layer, b"")?;
-    let mut decides = false;
-    let mut parts = path.split(|byte| *byte == b'/').peekable();
-    while let Some(part) = parts.next() {
-        let stat = match rustix::fs::statat(&at, part, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(decides.then_some(Lower::Missing)),
-            Err(error) => return Err(error),
-        };
-        if is_whiteout(&stat) {
-            return Ok(Some(Lower::Missing));
-        }
-        if parts.peek().is_none() {
-            return Ok(Some(Lower::Found(at, Box::new(stat))));
-        }
-        if kind(&stat) != FileType::Directory {
-            return Ok(Some(Lower::Missing));
-        }
-        at = open_directory(&at, part)?;
-        decides |= is_opaque(&at);
-    }
-    Ok(None)
-}
-
 /// The parts of a path, last first.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     parts.rev().map(<[u8]>::to_vec).collect()
 }
 
-fn read_link(parent: &OwnedFd, name: &[u8]) -> Result<Vec<u8>> {
-    Ok(rustix::fs::readlinkat(parent, name, Vec::new()).context("read a link")?.into_bytes())
-}
-
-fn not_a_directory(path: &[u8]) -> Error {
+pub(crate) fn not_a_directory(path: &[u8]) -> Error {
     Error::invalid(format!("{:?} is not a directory", shown(path)))
 }
 
