@@ -1,5 +1,6 @@
 //! What an engine is opened with. `rorquald` fills it from flags and `daemon.json`; defaults stand here once.
 
+use rorqual_snapshot::LayerKind;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -15,6 +16,8 @@ pub struct EngineConfig {
     pub exec_root: PathBuf,
     /// The file of `rorqual-shim`; copied once into `exec_root`.
     pub shim: PathBuf,
+    /// What the layers of images are kept as (`--storage-opt layers=`).
+    pub layers: LayerKind,
     /// Network settings.
     pub network: NetworkSettings,
     /// Mirrors, certificates and proxies of registries.
@@ -155,6 +158,7 @@ impl EngineConfig {
             data_root: data_root.into(),
             exec_root: exec_root.into(),
             shim: shim.as_ref().to_owned(),
+            layers: LayerKind::Archive,
             network: NetworkSettings::default(),
             registries: rorqual_distribution::Config::default(),
             max_downloads: 3,

@@ -30,6 +30,7 @@ pub use images::Images;
 pub use networks::Networks;
 pub use registry::Registry;
 pub use system::System;
+pub use rorqual_snapshot::LayerKind;
 pub use volumes::Volumes;
 
 use parts::blocking;

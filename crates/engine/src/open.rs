@@ -13,7 +13,7 @@ use rorqual_error::{Context, Error, Result};
 use rorqual_linux::cgroup::Cgroups;
 use rorqual_metadata::{Durability, Store};
 use rorqual_runtime::spawn::ShimProgram;
-use rorqual_snapshot::Snapshots;
+use rorqual_snapshot::{Helper, LayerOptions, Snapshots};
 use rorqual_types::ContainerId;
 use std::{
     fs,
@@ -34,7 +34,8 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
     make_dir(&config.data_root.join("containers"), 0o700)?;
     make_dir(&config.exec_root.join("c"), 0o700)?;
     let store = Store::open(&config.data_root.join("meta"))?;
-    let snapshots = Arc::new(Snapshots::open(&config.data_root)?);
+    let layers = LayerOptions { kind: config.layers, mounts: config.exec_root.join("layers") };
+    let snapshots = Arc::new(Snapshots::open_with(&config.data_root, Helper::default(), &layers)?);
     let images = rorqual_image::Images::open(&config.data_root, store.clone(), snapshots.clone())?;
     let registries = watch::Sender::new(Registries::new(config.registries.clone())?);
     let volumes = rorqual_volume::Volumes::open(config.data_root.join("volumes"), &store)?;

@@ -1,6 +1,6 @@
 use crate::*;
 use rorqual_metadata::Store;
-use rorqual_snapshot::{Helper, Snapshots, helper_main};
+use rorqual_snapshot::{Helper, LayerKind, LayerOptions, Snapshots, helper_main};
 use rorqual_types::{Filters, Reference};
 use std::{
     io::{Cursor, Read},
@@ -22,7 +22,8 @@ fn helper() {
 
 pub(crate) fn open(root: &Path) -> Images {
     let store = Store::open(&root.join("meta")).unwrap();
-    let snapshots = Arc::new(Snapshots::open_with(root, Helper::test("tests::helper")).unwrap());
+    let layers = LayerOptions { kind: LayerKind::Directory, mounts: root.join("mounts") };
+    let snapshots = Arc::new(Snapshots::open_with(root, Helper::test("tests::helper"), &layers).unwrap());
     Images::open(root, store, snapshots).unwrap()
 }
 

@@ -10,15 +10,15 @@ mod lower;
 mod tests;
 mod tree;
 
-pub(crate) use attributes::{Direct, Privileged, is_allowed_device, is_allowed_xattr};
+pub(crate) use attributes::{Attributes, Direct, Privileged, Times, is_allowed_device, is_allowed_xattr, is_dropped};
+pub(crate) use lower::{Lower, Lowers, TRUSTED_OPAQUE, USER_OPAQUE, kind, open_directory, read_link};
+pub(crate) use tree::{components, join, not_a_directory, space};
 
 use crate::{
     limits::PROGRESS_BYTES,
     store::LayerInfo,
     tar::{Entry, EntryKind, Reader, shown},
 };
-use attributes::{Attributes, Times};
-use lower::Lowers;
 use rorqual_error::{Context, Error, Result};
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags},

@@ -7,7 +7,7 @@ use rorqual_error::{Context, Error, Result};
 use rorqual_types::Digest;
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -96,6 +96,8 @@ pub(crate) struct Stream {
     current: Chunk,
     at: usize,
     ended: bool,
+    /// Gets the same bytes.
+    copy: Option<File>,
 }
 
 /// The digest that a thread computes of the bytes of a [`Stream`].
@@ -109,8 +111,29 @@ impl PendingDigest {
     }
 }
 
-/// Begins to read `source`; with `digest` also the digest of its uncompressed bytes.
-pub(crate) fn open(source: File, digest: bool) -> Result<(Stream, Option<PendingDigest>)> {
+/// The digest of what is in `file` from where it stands.
+pub(crate) fn digest_of(mut file: File) -> io::Result<Digest> {
+    let mut context = Hasher::new(&SHA256);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(digest_from(context)),
+            Ok(length) => context.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn digest_from(context: Hasher) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    Digest::from_bytes(bytes)
+}
+
+/// Begins to read `source`; with `digest` also the digest of its uncompressed bytes. Those that are read are written to
+/// `copy` before.
+pub(crate) fn open(source: File, digest: bool, copy: Option<File>) -> Result<(Stream, Option<PendingDigest>)> {
     let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
     let (hasher, pending) = if digest {
         let (hasher, hashed) = sync_channel::<Chunk>(CHUNKS_AHEAD);
@@ -119,9 +142,7 @@ pub(crate) fn open(source: File, digest: bool) -> Result<(Stream, Option<Pending
             while let Ok(chunk) = hashed.recv() {
                 context.update(&chunk);
             }
-            let mut bytes = [0; 32];
-            bytes.copy_from_slice(context.finish().as_ref());
-            Digest::from_bytes(bytes)
+            digest_from(context)
         })?;
         (Some(hasher), Some(PendingDigest(thread)))
     } else {
@@ -132,7 +153,7 @@ pub(crate) fn open(source: File, digest: bool) -> Result<(Stream, Option<Pending
             let _ = sender.send(Err(error));
         }
     })?;
-    Ok((Stream { chunks, current: Chunk::default(), at: 0, ended: false }, pending))
+    Ok((Stream { chunks, current: Chunk::default(), at: 0, ended: false, copy }, pending))
 }
 
 fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
@@ -162,6 +183,9 @@ impl BufRead for Stream {
             self.at = 0;
             self.current = self.chunks.recv().map_err(|_| io::Error::other("the reading thread broke off"))??;
             self.ended = self.current.is_empty();
+            if let Some(copy) = &mut self.copy {
+                copy.write_all(&self.current).context("keep the archive").map_err(io::Error::other)?;
+            }
         }
         Ok(&self.current[self.at..])
     }

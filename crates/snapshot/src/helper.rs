@@ -8,7 +8,7 @@ mod child;
 mod parent;
 
 pub use child::helper_main;
-pub(crate) use parent::{Task, run};
+pub(crate) use parent::{IndexFiles, Task, run};
 
 use crate::store::LayerInfo;
 use rorqual_error::{Kind, Result};
@@ -58,7 +58,8 @@ impl Helper {
     }
 }
 
-/// What to do; the first message, with the descriptors of the archive and of the layers directory.
+/// What to do; the first message, with the descriptors of the archive and of the layers directory, and, for an index, of
+/// the empty files that get the archive's bytes and the index.
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     /// The layer's directory below the layers directory; its `fs` is empty.
@@ -67,6 +68,17 @@ struct Job {
     lowers: Vec<String>,
     /// Whether the digest of the uncompressed archive is wanted.
     digest: bool,
+    /// The name of the index to make in place of a directory.
+    index: Option<[u8; 16]>,
+}
+
+/// What came of a job.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Made {
+    /// What was to be made.
+    Layer(LayerInfo),
+    /// The archive was kept, and has no index because of this.
+    Unsuitable(String),
 }
 
 /// From the helper.
@@ -83,7 +95,7 @@ enum Report {
     /// Set an attribute, with the parent's descriptor.
     Xattr { name: Vec<u8>, attribute: String, value: Vec<u8> },
     /// All is there.
-    Done { info: LayerInfo, digest: Option<Digest> },
+    Done { made: Made, digest: Option<Digest> },
     /// Nothing is to be used.
     Failed { kind: u8, message: String },
 }
@@ -146,4 +158,4 @@ fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<
 }
 
 /// The outcome of a helper's work.
-pub(crate) type Outcome = Result<(LayerInfo, Option<Digest>)>;
+pub(crate) type Outcome = Result<(Made, Option<Digest>)>;

@@ -1,11 +1,14 @@
-//! Layered file systems: image layers unpacked into directories, and the containers' writable directories.
+//! Layered file systems: image layers, mounted from their archives or unpacked into directories, and the containers'
+//! writable directories.
 
 #![forbid(unsafe_code)]
 
 mod apply;
 mod archive;
+mod erofs;
 mod helper;
 pub mod limits;
+mod mounts;
 mod remove;
 mod store;
 pub mod tar;
@@ -13,4 +16,4 @@ mod trash;
 
 pub use archive::{Compression, decompressed};
 pub use helper::{HELPER_NAME, Helper, helper_main};
-pub use store::{BASE_LAYER, LayerInfo, Snapshots, Unpack, Writable, check_free_space};
+pub use store::{BASE_LAYER, LayerInfo, LayerKind, LayerOptions, Snapshots, Unpack, Verification, Writable, check_free_space};

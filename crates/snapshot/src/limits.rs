@@ -20,6 +20,11 @@ pub const FREE_RESERVE_BYTES: u64 = 64 << 20;
 pub(crate) const LINKS_MAX: usize = 40;
 /// Directories kept open while unpacking; files of one directory usually stand together.
 pub(crate) const OPEN_DIRECTORIES_MAX: usize = 256;
+/// Names and attributes held while an index is made: [`ENTRIES_MAX`] entries of an ordinary layer. A layer with more is
+/// unpacked, which holds less.
+pub(crate) const INDEX_MEMORY_MAX: usize = 400 << 20;
+/// Gathered before a part of an index is written; it is written in one pass, front to back.
+pub(crate) const INDEX_BUFFER_BYTES: usize = 256 << 10;
 /// Unit of work between the threads of a helper: large enough to hide hand-over, small enough for the cache.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
 /// Chunks between two threads: bounds the helper's memory.

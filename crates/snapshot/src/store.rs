@@ -1,15 +1,23 @@
-//! The directories on disk: `layers/CHAIN/fs`, `containers/ID/rw/{upper,work}`, and `trash/` for what is going away.
+//! What is on disk: a layer is `layers/CHAIN/fs`, unpacked, or `layers/CHAIN/{layer.tar,index.erofs}`, the archive with an
+//! index that is mounted; `containers/ID/rw/{upper,work}` is a container's, and `trash/` holds what is going away.
+
+mod base;
+mod unpack;
+
+pub use base::BASE_LAYER;
+pub use unpack::Unpack;
 
 use crate::{
-    helper::{self, Helper},
+    archive,
+    helper::Helper,
     limits::FREE_RESERVE_BYTES,
+    mounts::{self, ARCHIVE, INDEX, Mounts},
     trash::Trash,
 };
 use rorqual_error::{Context, Error, Result};
-use rorqual_metadata::failpoint;
 use rorqual_types::{ChainId, ContainerId, DiffId};
 use rustix::{
-    fs::{AtFlags, FileType, Gid, IFlags, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
 };
 use std::{
@@ -18,21 +26,16 @@ use std::{
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::DirBuilderExt,
     },
     path::{Path, PathBuf},
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Condvar, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 /// How deep a container's directories are measured; deeper ones are beyond any path.
 const DEPTH_MAX: usize = 200;
 /// Names of layers that are being unpacked begin so.
 const INGEST: &str = "ingest-";
-/// The layer below those of every image: what a container must have for mounts, where its image does not.
-pub const BASE_LAYER: &str = "base";
 
 /// Layers and writable directories of one data root.
 #[derive(Debug)]
@@ -45,30 +48,53 @@ pub struct Snapshots {
     unpacking: Mutex<HashSet<ChainId>>,
     unpacked: Condvar,
     trash: Trash,
+    /// Whether new layers are kept as archives.
+    archives: bool,
+    /// Present where some layer is one or may become one.
+    mounts: Option<Mounts>,
+}
+
+/// How layers are kept.
+#[derive(Clone, Debug)]
+pub struct LayerOptions {
+    /// What new layers become.
+    pub kind: LayerKind,
+    /// Where archived layers are mounted: a directory of this boot, outside the data root.
+    pub mounts: PathBuf,
+}
+
+/// What a layer is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// A directory of its files.
+    Directory,
+    /// Its exact archive and an index of it, where the kernel mounts such (Linux 6.12) and the layer has nothing unusual;
+    /// else a directory.
+    Archive,
+}
+
+/// What [`Snapshots::verify`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// The archive has the digest.
+    Intact,
+    /// The archive has this digest.
+    Altered(DiffId),
+    /// The layer is a directory: what its files were unpacked from is not kept, and nothing can be said of them.
+    Directory,
+    /// There is no such layer.
+    Missing,
 }
 
 /// What is known of an unpacked layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LayerInfo {
-    /// Bytes its files take on disk.
+    /// Bytes it takes on disk.
     pub size: u64,
     /// Entries in its archive.
     pub entries: u64,
     /// The highest user or group id that owns something in it.
     pub max_owner_id: u32,
-}
-
-/// A layer to unpack.
-#[derive(Debug)]
-pub struct Unpack<'a> {
-    /// The layer's archive, in any compression.
-    pub archive: File,
-    /// The digest that its uncompressed bytes must have.
-    pub diff_id: DiffId,
-    /// Whether the archive's own bytes are known to have that digest: it is not compressed, and was hashed on arrival.
-    pub verified: bool,
-    /// The chain IDs from the lowest layer to this one.
-    pub chain: &'a [ChainId],
 }
 
 /// A container's writable directories.
@@ -107,37 +133,19 @@ fn make_directory(path: &Path) -> Result<()> {
     builder.create(path).with_context(|| format!("create {}", path.display()))
 }
 
-/// Tells the file system that what is made in `path` has little to do with each other. ext4 then spreads the directories
-/// over the disk; otherwise all would stand in one group, and each new file is looked for past all inodes that were freed
-/// there in the last minute. Other file systems do not know the flag.
-fn spread(path: &Path) {
-    let set = || -> rustix::io::Result<()> {
-        let directory = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let flags = rustix::fs::ioctl_getflags(&directory)?;
-        rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR)
-    };
-    if let Err(error) = set() {
-        tracing::debug!(path = %path.display(), %error, "the file system takes no hint to spread directories");
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Snapshots {
-    /// Opens `layers/` and `containers/` below `data_root` and finishes interrupted removals.
-    pub fn open(data_root: &Path) -> Result<Self> {
-        Self::open_with(data_root, Helper::default())
-    }
-
-    /// As [`Snapshots::open`], with another unpack helper than the running program.
-    pub fn open_with(data_root: &Path, helper: Helper) -> Result<Self> {
+    /// Opens `layers/` and `containers/` below `data_root`, finishes interrupted removals, and mounts the archived layers
+    /// that are not. `helper` is what unpacks.
+    pub fn open_with(data_root: &Path, helper: Helper, options: &LayerOptions) -> Result<Self> {
         let (layers, containers) = (data_root.join("layers"), data_root.join("containers"));
         make_directory(&layers)?;
         make_directory(&containers)?;
         let trash = Trash::open(data_root.join("trash"))?;
-        let snapshots = Self {
+        let mut snapshots = Self {
             layers,
             containers,
             helper,
@@ -145,41 +153,59 @@ impl Snapshots {
             unpacking: Mutex::default(),
             unpacked: Condvar::new(),
             trash,
+            archives: false,
+            mounts: None,
         };
         for name in snapshots.names()?.into_iter().filter(|name| name.starts_with(INGEST)) {
             snapshots.discard(&snapshots.layers.join(name))?;
         }
         for directory in [&snapshots.layers, &snapshots.containers] {
-            spread(directory);
+            base::spread(directory);
         }
         snapshots.make_base().context("make the base layer")?;
+        snapshots.archives = options.kind == LayerKind::Archive && snapshots.mounts_archives()?;
+        snapshots.mount_all(&options.mounts)?;
         Ok(snapshots)
     }
 
-    /// Makes the layer [`BASE_LAYER`] where it is missing. With it, starting a container makes no file in the
-    /// container's own directory.
-    fn make_base(&self) -> Result<()> {
-        let place = self.layers.join(BASE_LAYER);
-        if place.exists() {
+    /// Whether the kernel mounts archived layers that stand here.
+    fn mounts_archives(&self) -> Result<bool> {
+        let scratch = self.layers.join(format!("{INGEST}probe"));
+        make_directory(&scratch)?;
+        let tried = mounts::probe(&scratch);
+        self.discard(&scratch)?;
+        if let Err(error) = &tried {
+            tracing::info!(%error, "layers are unpacked into directories");
+        }
+        Ok(tried.is_ok())
+    }
+
+    fn mount_all(&mut self, place: &Path) -> Result<()> {
+        let mut archived = self.names()?;
+        archived.retain(|name| self.is_archived(name));
+        if !self.archives && archived.is_empty() {
             return Ok(());
         }
-        let made = self.layers.join(format!("{INGEST}{BASE_LAYER}"));
-        make_directory(&made)?;
-        let root = made.join("fs");
-        for directory in ["", "dev", "etc", "proc", "sys"] {
-            let path = root.join(directory);
-            DirBuilder::new().mode(0o755).create(&path).with_context(|| format!("create {}", path.display()))?;
+        make_directory(place)?;
+        self.mounts = Some(Mounts::open(&self.layers, place)?);
+        for name in archived {
+            if let Err(error) = self.mount(&name) {
+                tracing::error!(%error, "a layer cannot be used");
+            }
         }
-        for file in [".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf"] {
-            let path = root.join(file);
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true).mode(0o755);
-            options.open(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(())
+    }
+
+    fn is_archived(&self, name: &str) -> bool {
+        self.layers.join(name).join(INDEX).exists()
+    }
+
+    /// Mounts a layer where it has to be.
+    fn mount(&self, name: &str) -> Result<()> {
+        match &self.mounts {
+            Some(mounts) if self.is_archived(name) => mounts.mount(name),
+            _ => Ok(()),
         }
-        let link = root.join("etc/mtab");
-        std::os::unix::fs::symlink("/proc/mounts", &link).with_context(|| format!("create {}", link.display()))?;
-        self.sync()?;
-        fs::rename(&made, &place).with_context(|| format!("put {} in its place", place.display()))
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -190,7 +216,12 @@ impl Snapshots {
 
     /// The directory whose children are the layers by the hexadecimal digits of their chain ID, each with `fs/`.
     pub fn layers_dir(&self) -> &Path {
-        &self.layers
+        self.mounts.as_ref().map_or(&self.layers, Mounts::view)
+    }
+
+    /// What new layers become.
+    pub fn layer_kind(&self) -> LayerKind {
+        if self.archives { LayerKind::Archive } else { LayerKind::Directory }
     }
 
     /// The layers on disk.
@@ -198,77 +229,32 @@ impl Snapshots {
         Ok(self.names()?.iter().filter_map(|name| ChainId::from_hex(name).ok()).collect())
     }
 
-    /// Unpacks a layer above the layers below it, which must be there. Already there, or being unpacked by another
-    /// caller: nothing is done, and `None` returned. Survives a power cut after [`Snapshots::sync`].
-    ///
-    /// # Errors
-    /// `InvalidArgument` for a hostile archive or a wrong digest; nothing is left then.
-    pub fn unpack(&self, unpack: Unpack<'_>, progress: &mut dyn FnMut(u64)) -> Result<Option<LayerInfo>> {
-        let Some((chain, below)) = unpack.chain.split_last() else {
-            return Err(Error::internal("a layer without a chain ID"));
-        };
-        let place = self.layers.join(chain.hex());
-        let mut unpacking = lock(&self.unpacking);
-        while unpacking.contains(chain) {
-            unpacking = self.unpacked.wait(unpacking).unwrap_or_else(PoisonError::into_inner);
-        }
-        if place.exists() {
-            return Ok(None);
-        }
-        unpacking.insert(*chain);
-        drop(unpacking);
-        let lowers = below.iter().rev().map(ChainId::hex).collect();
-        let result = self.unpack_to(&place, unpack, lowers, progress);
-        lock(&self.unpacking).remove(chain);
-        self.unpacked.notify_all();
-        result.map(Some)
-    }
-
-    fn unpack_to(
-        &self,
-        place: &Path,
-        unpack: Unpack<'_>,
-        lowers: Vec<String>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<LayerInfo> {
-        check_free_space(&self.layers)?;
-        let name = format!("{INGEST}{}", self.next.fetch_add(1, Ordering::Relaxed));
-        let directory = self.layers.join(&name);
-        make_directory(&directory)?;
-        let fill = || {
-            let root = directory.join("fs");
-            DirBuilder::new().mode(0o755).create(&root).with_context(|| format!("create {}", root.display()))?;
-            let root = File::open(&root).with_context(|| format!("open {}", root.display()))?;
-            rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).context("set the mode of a layer's root")?;
-            let task = helper::Task {
-                archive: unpack.archive,
-                layers: &self.layers,
-                layer: &name,
-                lowers: &lowers,
-                digest: !unpack.verified,
-            };
-            let (info, digest) = helper::run(&self.helper, task, progress)?;
-            if let Some(digest) = digest.filter(|digest| *digest != unpack.diff_id) {
-                return Err(Error::invalid(format!(
-                    "layer has the uncompressed digest {digest}, its image says {}",
-                    unpack.diff_id
-                )));
-            }
-            failpoint!("snapshot.unpacked")?;
-            fs::rename(&directory, place).with_context(|| format!("put layer {} in its place", place.display()))?;
-            failpoint!("snapshot.renamed")?;
-            Ok(info)
-        };
-        let result = fill();
-        if result.is_err() {
-            self.discard(&directory)?;
-        }
-        result
-    }
-
     /// Removes a layer; returns at once, the deletion goes on in the background. Absent is fine.
     pub fn remove_layer(&self, chain: &ChainId) -> Result<()> {
+        if let Some(mounts) = &self.mounts {
+            mounts.unmount(&chain.hex())?;
+        }
         self.discard(&self.layers.join(chain.hex()))
+    }
+
+    /// The exact uncompressed archive of a layer; `None` for one that is a directory, or is not here.
+    pub fn tar(&self, chain: &ChainId) -> Result<Option<File>> {
+        let path = self.layers.join(chain.hex()).join(ARCHIVE);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("open {}", path.display())),
+        }
+    }
+
+    /// Whether a layer still is what had the digest `diff_id`; reads it whole.
+    pub fn verify(&self, chain: &ChainId, diff_id: &DiffId) -> Result<Verification> {
+        let Some(file) = self.tar(chain)? else {
+            let is_here = self.layers.join(chain.hex()).exists();
+            return Ok(if is_here { Verification::Directory } else { Verification::Missing });
+        };
+        let found = archive::digest_of(file).with_context(|| format!("read layer {chain}"))?;
+        Ok(if found == *diff_id { Verification::Intact } else { Verification::Altered(found) })
     }
 
     /// Waits until everything here survives a power cut.
@@ -299,7 +285,7 @@ impl Snapshots {
         }
         let (mut mode, mut owner) = (0o755, (0, 0));
         if let Some(top) = top {
-            let root = self.layers.join(top).join("fs");
+            let root = self.layers_dir().join(top).join("fs");
             let stat = rustix::fs::lstat(&root).with_context(|| format!("look at {}", root.display()))?;
             (mode, owner) = (stat.st_mode & 0o7777, (stat.st_uid, stat.st_gid));
         }
@@ -343,7 +329,7 @@ impl Snapshots {
 }
 
 /// What `du` says of a tree: blocks of each file once, links not followed. What vanishes meanwhile does not count.
-fn disk_usage(root: &OwnedFd) -> io::Result<u64> {
+pub(crate) fn disk_usage(root: &OwnedFd) -> io::Result<u64> {
     let mut seen = HashSet::new();
     let mut total = rustix::fs::fstat(root)?.st_blocks as u64;
     let mut open = vec![rustix::fs::Dir::read_from(root)?];

@@ -73,6 +73,8 @@ pub struct Reader<R> {
     remaining: u64,
     /// Filling after it.
     padding: u64,
+    /// Whether all filling so far was zeros.
+    clean: bool,
     finished: bool,
 }
 
@@ -88,7 +90,16 @@ pub(crate) fn shown(path: &[u8]) -> String {
 impl<R: BufRead> Reader<R> {
     /// Reads an archive from its first byte.
     pub fn new(inner: R) -> Self {
-        Self { inner, position: 0, entries: 0, entries_max: ENTRIES_MAX, remaining: 0, padding: 0, finished: false }
+        Self {
+            inner,
+            position: 0,
+            entries: 0,
+            entries_max: ENTRIES_MAX,
+            remaining: 0,
+            padding: 0,
+            clean: true,
+            finished: false,
+        }
     }
 
     /// How many bytes of the archive were read.
@@ -99,6 +110,11 @@ impl<R: BufRead> Reader<R> {
     /// How many entries were read.
     pub fn entries(&self) -> u64 {
         self.entries
+    }
+
+    /// Whether nothing but zeros filled the blocks up, where that was read.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
     }
 
     /// What the archive is read from.
@@ -191,6 +207,7 @@ impl<R: BufRead> Reader<R> {
         let filling = &mut filling[..self.padding as usize];
         self.inner.read_exact(filling).map_err(read_error)?;
         self.position += filling.len() as u64;
+        self.clean &= filling.iter().all(|byte| *byte == 0);
         self.padding = 0;
         Ok(())
     }

@@ -43,6 +43,8 @@ impl Lab {
         for directory in [&config.data_root, &config.exec_root] {
             std::fs::create_dir_all(directory).unwrap();
         }
+        // An archived layer is mounted, and the mount would outlive the test.
+        config.layers = rorqual_engine::LayerKind::Directory;
         config.network.bridge = "none".into();
         config.network.firewall = false;
         config.network.ip_forward = false;

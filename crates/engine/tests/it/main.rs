@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     // The mount namespace is private too, so that a failed run leaves nothing mounted on the machine.
     let this = std::env::current_exe().expect("the path of this program");
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let status = Command::new("unshare").args(["--net", "--"]).arg(this).arg(INSIDE).args(filter).status();
+    let status = Command::new("unshare").args(["--net", "--mount", "--"]).arg(this).arg(INSIDE).args(filter).status();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         other => {

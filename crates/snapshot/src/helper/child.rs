@@ -1,10 +1,11 @@
 //! The helper's side.
 
-use super::{Answer, HELPER_NAME, Job, Report, kind_number, receive, send};
+use super::{Answer, HELPER_NAME, Job, Made, Report, kind_number, receive, send};
 use crate::{
     apply::{Privileged, apply},
     archive,
-    store::{LayerInfo, open_layer},
+    erofs::{self, Indexed},
+    store::open_layer,
     tar::Reader,
 };
 use rorqual_error::{Context, Error, Result};
@@ -16,7 +17,10 @@ use rustix::{
     process::Signal,
     thread::{CapabilitySet, CapabilitySets},
 };
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// Must be the first call of `rorquald`'s `main`: if this process was started as the unpack helper, does that work
 /// and does not return.
@@ -30,17 +34,22 @@ fn main() -> i32 {
     // The socket comes as standard input: the one descriptor that every way of starting a process can pass.
     let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else { return 2 };
     let report = match work(&socket) {
-        Ok((info, digest)) => Report::Done { info, digest },
+        Ok((made, digest)) => Report::Done { made, digest },
         Err(error) => Report::Failed { kind: kind_number(error.kind()), message: error.to_string() },
     };
     i32::from(send(&socket, &report, &[]).is_err())
 }
 
-fn work(socket: &OwnedFd) -> Result<(LayerInfo, Option<Digest>)> {
+fn work(socket: &OwnedFd) -> Result<(Made, Option<Digest>)> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("tie the helper to the daemon")?;
     let (job, fds): (Job, _) = receive(socket).context("receive the job")?.ok_or_else(no_daemon)?;
-    let [archive, layers]: [OwnedFd; 2] =
-        fds.try_into().map_err(|_| Error::internal("the job came without its descriptors"))?;
+    let lost = || Error::internal("the job came without its descriptors");
+    let mut fds = fds.into_iter();
+    let (archive, layers) = fds.next().zip(fds.next()).ok_or_else(lost)?;
+    let index = match job.index {
+        Some(uuid) => Some((uuid, fds.next().zip(fds.next()).ok_or_else(lost)?)),
+        None => None,
+    };
     let layer = open_layer(&layers, &job.layer).context("open the layer")?;
     let lowers = job.lowers.iter().map(|name| open_layer(&layers, name));
     let lowers: Vec<OwnedFd> = lowers.collect::<std::io::Result<_>>().context("open the layers below")?;
@@ -48,17 +57,27 @@ fn work(socket: &OwnedFd) -> Result<(LayerInfo, Option<Digest>)> {
 
     rustix::process::umask(Mode::empty());
     leave_host(socket)?;
-    confine(&layer, &lowers)?;
+    confine(&layer, index.is_none(), &lowers)?;
 
-    let asking = Asking { socket };
-    let (stream, digest) = archive::open(archive.into(), job.digest)?;
-    let mut reader = Reader::new(stream);
-    let info = apply(&mut reader, layer, lowers, &asking, &mut |position| {
-        send(socket, &Report::Progress { position }, &[]).context("report progress")
-    })?;
-    drop(reader);
+    let mut progress = |position: u64| send(socket, &Report::Progress { position }, &[]).context("report progress");
+    let (made, digest) = match index {
+        Some((uuid, (copy, index))) => {
+            let (stream, digest) = archive::open(archive.into(), job.digest, Some(copy.into()))?;
+            let indexed = erofs::index(&mut Reader::new(stream), lowers, uuid, &File::from(index), &mut progress)?;
+            let made = match indexed {
+                Indexed::Done(info) => Made::Layer(info),
+                Indexed::Unsuitable(why) => Made::Unsuitable(why.to_owned()),
+            };
+            (made, digest)
+        }
+        None => {
+            let (stream, digest) = archive::open(archive.into(), job.digest, None)?;
+            let info = apply(&mut Reader::new(stream), layer, lowers, &Asking { socket }, &mut progress)?;
+            (Made::Layer(info), digest)
+        }
+    };
     let digest = digest.map(|digest| digest.join()).transpose()?;
-    Ok((info, digest))
+    Ok((made, digest))
 }
 
 fn no_daemon() -> Error {
@@ -83,12 +102,15 @@ fn leave_host(socket: &OwnedFd) -> Result<()> {
     rustix::thread::set_capabilities(None, sets).context("give up capabilities")
 }
 
-fn confine(layer: &OwnedFd, lowers: &[OwnedFd]) -> Result<()> {
+/// `writes`: whether the layer's directory is to be filled.
+fn confine(layer: &OwnedFd, writes: bool, lowers: &[OwnedFd]) -> Result<()> {
     rustix::process::fchdir(layer).context("enter the layer")?;
     rustix::process::chroot(".").context("make the layer the root")?;
     rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
     if let Some(rules) = confine::Landlock::new().context("make Landlock rules")? {
-        rules.allow_all(layer).context("allow the layer")?;
+        if writes {
+            rules.allow_all(layer).context("allow the layer")?;
+        }
         for lower in lowers {
             rules.allow_read(lower).context("allow a layer below")?;
         }

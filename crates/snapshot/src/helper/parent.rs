@@ -34,6 +34,18 @@ pub(crate) struct Task<'a> {
     pub(crate) lowers: &'a [String],
     /// Whether the digest of the uncompressed archive is wanted.
     pub(crate) digest: bool,
+    /// Where an index is to be made in place of a directory.
+    pub(crate) index: Option<IndexFiles>,
+}
+
+/// The empty files of an archived layer.
+pub(crate) struct IndexFiles {
+    /// Gets the uncompressed archive.
+    pub(crate) archive: File,
+    /// Gets the index.
+    pub(crate) index: File,
+    /// The index's name.
+    pub(crate) uuid: [u8; 16],
 }
 
 /// Has the task done by a helper; `progress` is told the position in the uncompressed archive.
@@ -58,8 +70,16 @@ pub(crate) fn run(helper: &Helper, task: Task<'_>, progress: &mut dyn FnMut(u64)
         // What the helper may have made: its layer, by the path the kernel gives for it.
         layer: std::fs::canonicalize(task.layers.join(task.layer)).context("find the layer")?,
     };
-    let job = Job { layer: task.layer.to_owned(), lowers: task.lowers.to_vec(), digest: task.digest };
-    send(&session.socket, &job, &[task.archive.as_fd(), layers.as_fd()]).context("give the unpack helper its job")?;
+    let index = task.index.as_ref();
+    let job = Job {
+        layer: task.layer.to_owned(),
+        lowers: task.lowers.to_vec(),
+        digest: task.digest,
+        index: index.map(|index| index.uuid),
+    };
+    let mut fds = vec![task.archive.as_fd(), layers.as_fd()];
+    fds.extend(index.into_iter().flat_map(|index| [index.archive.as_fd(), index.index.as_fd()]));
+    send(&session.socket, &job, &fds).context("give the unpack helper its job")?;
     let outcome = session.serve(progress);
     session.end();
     outcome
@@ -108,7 +128,7 @@ impl Session {
                     });
                     self.answer(result)?;
                 }
-                Report::Done { info, digest } => return Ok((info, digest)),
+                Report::Done { made, digest } => return Ok((made, digest)),
                 Report::Failed { kind, message } => return Err(Error::new(kind_of(kind), message)),
             }
         }

@@ -8,7 +8,25 @@ fn helper() {
 }
 
 pub(crate) fn snapshots(root: &Path) -> Snapshots {
-    Snapshots::open_with(root, Helper::test("store::tests::helper")).unwrap()
+    snapshots_of(LayerKind::Directory, root)
+}
+
+pub(crate) fn snapshots_of(kind: LayerKind, root: &Path) -> Snapshots {
+    let options = LayerOptions { kind, mounts: root.join("../mounts") };
+    Snapshots::open_with(root, Helper::test("store::tests::helper"), &options).unwrap()
+}
+
+/// Runs `test` in a mount namespace of its own: what it mounts goes with it.
+pub(crate) fn in_own_mounts(test: impl FnOnce() + Send + 'static) {
+    let run = move || {
+        rorqual_linux::process::unshare(rorqual_linux::process::flags::NEWNS).unwrap();
+        let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        test();
+    };
+    if let Err(panic) = std::thread::spawn(run).join() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> DiffId {

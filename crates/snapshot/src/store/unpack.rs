@@ -1,0 +1,178 @@
+//! A layer's way into the store: made under another name, and renamed when it is complete.
+
+use super::{INGEST, LayerInfo, Snapshots, check_free_space, lock, make_directory};
+use crate::{
+    helper::{self, IndexFiles, Made, Task},
+    mounts::{ARCHIVE, INDEX},
+};
+use rorqual_error::{Context, Error, Result};
+use rorqual_metadata::failpoint;
+use rorqual_types::{ChainId, DiffId};
+use rustix::fs::Mode;
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::{PoisonError, atomic::Ordering},
+};
+
+/// A layer to unpack.
+#[derive(Debug)]
+pub struct Unpack<'a> {
+    /// The layer's archive, in any compression.
+    pub archive: File,
+    /// The digest that its uncompressed bytes must have.
+    pub diff_id: DiffId,
+    /// Whether the archive's own bytes are known to have that digest: it is not compressed, and was hashed on arrival.
+    pub verified: bool,
+    /// The chain IDs from the lowest layer to this one.
+    pub chain: &'a [ChainId],
+}
+
+/// A layer in the making.
+struct Ingest<'a> {
+    /// Its directory's name below the layers.
+    name: &'a str,
+    directory: &'a Path,
+    /// The layers below, topmost first.
+    lowers: &'a [String],
+    diff_id: DiffId,
+    chain: ChainId,
+}
+
+impl Snapshots {
+    /// Unpacks a layer above the layers below it, which must be there. Already there, or being unpacked by another
+    /// caller: nothing is done, and `None` returned. Survives a power cut after [`Snapshots::sync`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a hostile archive or a wrong digest; nothing is left then.
+    pub fn unpack(&self, unpack: Unpack<'_>, progress: &mut dyn FnMut(u64)) -> Result<Option<LayerInfo>> {
+        let Some((chain, below)) = unpack.chain.split_last() else {
+            return Err(Error::internal("a layer without a chain ID"));
+        };
+        let place = self.layers.join(chain.hex());
+        let mut unpacking = lock(&self.unpacking);
+        while unpacking.contains(chain) {
+            unpacking = self.unpacked.wait(unpacking).unwrap_or_else(PoisonError::into_inner);
+        }
+        if place.exists() {
+            return Ok(None);
+        }
+        unpacking.insert(*chain);
+        drop(unpacking);
+        let lowers = below.iter().rev().map(ChainId::hex).collect();
+        let result = self.unpack_to(&place, unpack, *chain, lowers, progress);
+        lock(&self.unpacking).remove(chain);
+        self.unpacked.notify_all();
+        result.map(Some)
+    }
+
+    fn unpack_to(
+        &self,
+        place: &Path,
+        unpack: Unpack<'_>,
+        chain: ChainId,
+        lowers: Vec<String>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<LayerInfo> {
+        check_free_space(&self.layers)?;
+        let name = format!("{INGEST}{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let directory = self.layers.join(&name);
+        make_directory(&directory)?;
+        let ingest = Ingest { name: &name, directory: &directory, lowers: &lowers, diff_id: unpack.diff_id, chain };
+        let fill = || {
+            let root = directory.join("fs");
+            DirBuilder::new().mode(0o755).create(&root).with_context(|| format!("create {}", root.display()))?;
+            let root = File::open(&root).with_context(|| format!("open {}", root.display()))?;
+            rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).context("set the mode of a layer's root")?;
+            let info = if self.archives {
+                self.archive(&ingest, unpack.archive, !unpack.verified, progress)?
+            } else {
+                self.extract(&ingest, unpack.archive, !unpack.verified, progress)?
+            };
+            failpoint!("snapshot.unpacked")?;
+            fs::rename(&directory, place).with_context(|| format!("put layer {} in its place", place.display()))?;
+            failpoint!("snapshot.renamed")?;
+            Ok(info)
+        };
+        let result = fill();
+        if result.is_err() {
+            self.discard(&directory)?;
+        }
+        let info = result?;
+        if let Err(error) = self.mount(&chain.hex()) {
+            self.discard(place)?;
+            return Err(error);
+        }
+        Ok(info)
+    }
+
+    /// Fills the layer's directory.
+    fn extract(
+        &self,
+        ingest: &Ingest<'_>,
+        archive: File,
+        digest: bool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<LayerInfo> {
+        match self.run(ingest, archive, digest, None, progress)? {
+            Made::Layer(info) => Ok(info),
+            Made::Unsuitable(why) => Err(Error::internal(format!("the unpack helper did not unpack: {why}"))),
+        }
+    }
+
+    /// Keeps the archive and makes its index; what has no place in an index is unpacked from the archive.
+    fn archive(
+        &self,
+        ingest: &Ingest<'_>,
+        archive: File,
+        digest: bool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<LayerInfo> {
+        let create = |name: &str| {
+            let path = ingest.directory.join(name);
+            let file = File::options().read(true).write(true).create_new(true).open(&path);
+            file.with_context(|| format!("create {}", path.display()))
+        };
+        let mut uuid = [0; 16];
+        // Another one for each layer: overlay tells file systems apart by it.
+        uuid.copy_from_slice(&ingest.chain.bytes()[..16]);
+        let files = IndexFiles { archive: create(ARCHIVE)?, index: create(INDEX)?, uuid };
+        let why = match self.run(ingest, archive, digest, Some(files), progress)? {
+            Made::Layer(info) => return Ok(info),
+            Made::Unsuitable(why) => why,
+        };
+        tracing::debug!(diff_id = %ingest.diff_id, why, "a layer cannot be indexed and is unpacked");
+        let kept = ingest.directory.join(ARCHIVE);
+        let archive = File::open(&kept).with_context(|| format!("open {}", kept.display()))?;
+        // The digest has been checked, and progress told.
+        let info = self.extract(ingest, archive, false, &mut |_| {})?;
+        let remove = || -> io::Result<()> {
+            fs::remove_file(ingest.directory.join(INDEX))?;
+            fs::remove_file(&kept)
+        };
+        remove().context("remove an archive without an index")?;
+        Ok(info)
+    }
+
+    fn run(
+        &self,
+        ingest: &Ingest<'_>,
+        archive: File,
+        digest: bool,
+        index: Option<IndexFiles>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Made> {
+        let layers = self.layers_dir();
+        let task = Task { archive, layers, layer: ingest.name, lowers: ingest.lowers, digest, index };
+        let (made, digest) = helper::run(&self.helper, task, progress)?;
+        if let Some(digest) = digest.filter(|digest| *digest != ingest.diff_id) {
+            return Err(Error::invalid(format!(
+                "layer has the uncompressed digest {digest}, its image says {}",
+                ingest.diff_id
+            )));
+        }
+        Ok(made)
+    }
+}
