@@ -273,3 +273,19 @@ fn with_ptrace(mut case: Case<'_>) -> Case<'_> {
     }
     case
 }
+
+/// An archived layer is mounted in its place below the layers directory.
+#[test]
+fn a_layer_that_is_mounted_is_seen() {
+    let Some(lab) = Lab::new() else { return };
+    let layer = lab.image("mounted").to_string_lossy().into_owned();
+    mount(&["-t", "tmpfs", "tmpfs", &layer]);
+    fs::write(format!("{layer}/file"), "seen\n").unwrap();
+    std::os::unix::fs::chown(format!("{layer}/file"), Some(33), Some(44)).unwrap();
+    for userns in [false, true] {
+        let mut case = Case::sh(&lab, "cat /file; stat -c %u:%g /file; echo changed >/file").userns(userns);
+        case.lowers = vec!["mounted".into(), "bb".into()];
+        assert_eq!(case.stdout(), "seen\n33:44\n");
+    }
+    umount(&layer);
+}

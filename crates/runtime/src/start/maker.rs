@@ -338,11 +338,12 @@ impl Made {
         if let Some(userns) = userns {
             (handed.layers, handed.root) = match &plan.rootfs {
                 Rootfs::Overlay { layers_dir, lowers, rw_dir, .. } if !lowers.is_empty() => (
-                    Some(sources::mapped_directory(layers_dir, userns)?),
-                    Some(sources::mapped_directory(rw_dir, userns)?),
+                    // With the layers that are mounted there.
+                    Some(sources::mapped_directory(layers_dir, true, userns)?),
+                    Some(sources::mapped_directory(rw_dir, false, userns)?),
                 ),
                 Rootfs::Overlay { rw_dir, .. } => {
-                    (None, Some(sources::mapped_directory(&rw_dir.join("upper"), userns)?))
+                    (None, Some(sources::mapped_directory(&rw_dir.join("upper"), false, userns)?))
                 }
                 Rootfs::Bind { path, .. } => (None, Some(sources::directory(path, true)?)),
             };

@@ -23,9 +23,9 @@ pub fn directory(path: &Path, recursive: bool) -> Outcome<OwnedFd> {
 }
 
 /// The same, showing the ids of a user namespace.
-pub fn mapped_directory(path: &Path, userns: BorrowedFd<'_>) -> Outcome<OwnedFd> {
-    let fd = directory(path, false)?;
-    mount::idmap(fd.as_fd(), false, userns).at_with(Step::Rootfs, || format!("idmap {}", path.display()))?;
+pub fn mapped_directory(path: &Path, recursive: bool, userns: BorrowedFd<'_>) -> Outcome<OwnedFd> {
+    let fd = directory(path, recursive)?;
+    mount::idmap(fd.as_fd(), recursive, userns).at_with(Step::Rootfs, || format!("idmap {}", path.display()))?;
     Ok(fd)
 }
 
