@@ -29,8 +29,8 @@ pub use events::Events;
 pub use images::Images;
 pub use networks::Networks;
 pub use registry::Registry;
-pub use system::System;
 pub use rorqual_snapshot::LayerKind;
+pub use system::System;
 pub use volumes::Volumes;
 
 use parts::blocking;

@@ -257,8 +257,8 @@ pub const OPTIONS: &[Opt] = &[
         "storage-opt",
         "storage-opts",
         List,
-        Refused("storage options are not supported"),
-        "Options of the storage driver",
+        Works,
+        "Options of the storage driver: layers=erofs, mounted from their archives where the kernel can, or directories",
     ),
     opt(
         "swarm-default-advertise-addr",

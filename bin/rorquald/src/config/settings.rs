@@ -4,7 +4,7 @@ use super::{Merged, value::is_label};
 use crate::{identity::Remap, listen::Address};
 use anyhow::{Context, Result, anyhow, bail};
 use rorqual_api_types::system::{IndexInfo, RegistryConfig};
-use rorqual_engine::{EngineConfig, ExternalRuntime, NetworkSettings, OWN_RUNTIME, UserNamespaces};
+use rorqual_engine::{EngineConfig, ExternalRuntime, LayerKind, NetworkSettings, OWN_RUNTIME, UserNamespaces};
 use serde_json::Value as Json;
 use std::{
     collections::BTreeMap,
@@ -117,6 +117,7 @@ impl Settings {
         {
             bail!("storage driver {driver} is not supported: use overlay2");
         }
+        layers(merged)?;
         let runtimes = runtimes(merged)?;
         if let Some(name) = merged.text("default-runtime")
             && !runtimes.contains_key(name)
@@ -312,6 +313,7 @@ fn engine(merged: &Merged) -> Result<EngineConfig> {
     let defaults = EngineConfig::new(&data_root, &exec_root, shim(merged)?);
     let text = |option: &str| merged.text(option).map(str::to_owned);
     Ok(EngineConfig {
+        layers: layers(merged)?,
         network: network(merged)?,
         registries: distribution(merged)?,
         max_downloads: transfers(merged, "max-concurrent-downloads", defaults.max_downloads)?,
@@ -334,6 +336,19 @@ fn engine(merged: &Merged) -> Result<EngineConfig> {
         version: env!("CARGO_PKG_VERSION").into(),
         ..EngineConfig::new(data_root, exec_root, defaults.shim)
     })
+}
+
+/// What image layers are kept as; the last option given counts.
+fn layers(merged: &Merged) -> Result<LayerKind> {
+    let mut kind = LayerKind::Archive;
+    for option in merged.list("storage-opt") {
+        kind = match option.as_str() {
+            "layers=erofs" => LayerKind::Archive,
+            "layers=directories" => LayerKind::Directory,
+            other => bail!("storage option {other} is not supported: use layers=erofs or layers=directories"),
+        };
+    }
+    Ok(kind)
 }
 
 /// The shim beside this program, unless told otherwise.
