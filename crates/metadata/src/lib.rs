@@ -93,6 +93,19 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
         Ok(records)
     }
 
+    /// At most `limit` records whose keys begin with `prefix` and come after `after`, by key: one page of a long table.
+    pub fn page(&self, prefix: &K, after: Option<&K>, limit: usize) -> Result<Vec<(K, V)>> {
+        let bare = self.path(&[]).len();
+        let after = after.map(|key| self.path(&key.to_key()));
+        let records = self.store.page(&self.path(&prefix.to_key()), after.as_deref(), limit)?;
+        let decoded = records.iter().map(|(path, bytes)| {
+            let key = K::from_key(path.get(bare..).unwrap_or_default())
+                .ok_or_else(|| rorqual_error::Error::internal(format!("table {}: a malformed key", self.name)))?;
+            Ok((key, self.decode(bytes)?))
+        });
+        decoded.collect()
+    }
+
     fn decode(&self, bytes: &[u8]) -> Result<V> {
         serde_json::from_slice(bytes).with_context(|| format!("read a record of table {}", self.name))
     }

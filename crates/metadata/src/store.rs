@@ -11,10 +11,11 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use rorqual_error::{Context, Error, Result};
 use std::{
     fmt,
+    ops::Bound,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -219,6 +220,46 @@ impl Store {
         };
         records.iter().try_for_each(|(path, value)| each(path, value))
     }
+
+    /// At most `limit` records whose path begins with `prefix` and comes after `after`, in order.
+    pub(crate) fn page(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Records> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let memory = self.memory();
+        let frozen = memory.frozen.as_ref().map(|(overlay, _)| overlay.as_ref());
+        let overlays = || frozen.into_iter().chain([&memory.active]);
+        let changed = |overlay| within(overlay, start, prefix).count();
+        // Each change in memory hides at most one stored record.
+        let stored = limit.saturating_add(overlays().map(changed).sum());
+        let mut records = self.inner.stored_page(start, prefix, stored).context("list records")?;
+        // Beyond the last stored record that was read, others may stand between those of the overlays.
+        let end = if records.len() == stored { records.keys().next_back().cloned() } else { None };
+        for overlay in overlays() {
+            for (path, value) in within(overlay, start, prefix) {
+                match value {
+                    _ if end.as_ref().is_some_and(|end| path > end) => break,
+                    Some(value) => drop(records.insert(path.clone(), value.clone())),
+                    None => drop(records.remove(path)),
+                }
+            }
+        }
+        Ok(records.into_iter().take(limit).collect())
+    }
+
+    fn memory(&self) -> RwLockReadGuard<'_, Memory> {
+        self.inner.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The changes of `overlay` from `start` on whose paths begin with `prefix`.
+fn within<'a>(
+    overlay: &'a Overlay,
+    start: Bound<&'a [u8]>,
+    prefix: &'a [u8],
+) -> impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> {
+    overlay.range::<[u8], _>((start, Bound::Unbounded)).take_while(move |(path, _)| path.starts_with(prefix))
 }
 
 impl Inner {
@@ -344,6 +385,19 @@ impl Inner {
         }
         transaction.commit()?;
         Ok(())
+    }
+
+    fn stored_page(&self, start: Bound<&[u8]>, prefix: &[u8], limit: usize) -> Result<Records, redb::Error> {
+        let mut records = Records::new();
+        let table = self.database.begin_read()?.open_table(RECORDS)?;
+        for entry in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
+            let (path, value) = entry?;
+            if !path.value().starts_with(prefix) {
+                break;
+            }
+            records.insert(path.value().to_vec(), value.value().to_vec());
+        }
+        Ok(records)
     }
 
     fn stored(&self, prefix: &[u8]) -> Result<Records, redb::Error> {

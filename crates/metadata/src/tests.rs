@@ -247,3 +247,35 @@ fn a_grouped_commit_is_cheap() {
     println!("grouped commit of 4 KiB: median {:?}, 90 % {:?}, max {:?}", times[250], times[450], times[499]);
     assert!(times[250].as_millis() < 5, "{:?}", times[250]);
 }
+
+#[test]
+fn pages_are_the_list_in_pieces() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let records = table(&store);
+    for n in 0..60_u32 {
+        records.put(&format!("a/{n:02}"), &n.to_string(), Durability::Grouped).unwrap();
+        records.put(&format!("b/{n:02}"), &n.to_string(), Durability::Grouped).unwrap();
+    }
+    store.fold().unwrap();
+    // In memory over the database: removals, additions between the stored ones and after them.
+    for n in 0..30_u32 {
+        records.delete(&format!("a/{:02}", n * 2), Durability::Grouped).unwrap();
+        records.put(&format!("a/{n:02}x"), &"new".to_owned(), Durability::Grouped).unwrap();
+    }
+    records.put(&"a/99".to_owned(), &"last".to_owned(), Durability::Grouped).unwrap();
+    let prefix = "a/".to_owned();
+    let wanted: Vec<_> = all(&store).into_iter().filter(|(key, _)| key.starts_with("a/")).collect();
+    for limit in [1, 2, 7, 30, 31, 1000] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = records.page(&prefix, after.as_ref(), limit).unwrap();
+            let Some((last, _)) = page.last() else { break };
+            assert!(page.len() <= limit);
+            after = Some(last.clone());
+            found.extend(page);
+        }
+        assert_eq!(found, wanted, "{limit}");
+    }
+    assert_eq!(records.page(&prefix, Some(&"A".to_owned()), 1).unwrap(), wanted[..1]);
+}
