@@ -1,0 +1,107 @@
+//! What a registry is told when it starts.
+
+use crate::limits::LEASE;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Everything a registry can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where metrics can be read (`/metrics`); nowhere unless given.
+    pub metrics: Option<SocketAddr>,
+    /// The directory of the local store, and of the control socket.
+    pub root: PathBuf,
+    /// Certificate chain and key, PEM; without them clients connect in plain text.
+    pub tls: Option<Tls>,
+    /// Who may do what.
+    pub access: AccessConfig,
+    /// What is removed by itself.
+    pub collect: CollectConfig,
+}
+
+/// Files of a certificate chain and its key, PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The chain, own certificate first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, Default)]
+pub struct AccessConfig {
+    /// How clients say who they are.
+    pub authentication: Authentication,
+    /// Whether anybody may pull, where clients must say who they are for the rest.
+    pub anonymous_pull: bool,
+    /// Whether nothing may be changed.
+    pub read_only: bool,
+    /// Whether clients may delete manifests, tags and blobs.
+    pub deletion: bool,
+}
+
+/// How clients say who they are.
+#[derive(Clone, Debug, Default)]
+pub enum Authentication {
+    /// They need not, and everybody may everything.
+    #[default]
+    None,
+    /// By a name and a password of a file.
+    Htpasswd {
+        /// Lines `name:bcrypt-hash`.
+        path: PathBuf,
+        /// What clients show when they ask for the password.
+        realm: String,
+    },
+    /// By a token of an issuer.
+    Token(TokenConfig),
+}
+
+/// The issuer of tokens.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// Where clients get tokens.
+    pub realm: String,
+    /// This registry as the issuer knows it: the tokens' `aud`.
+    pub service: String,
+    /// The tokens' `iss`.
+    pub issuer: String,
+    /// The issuer's public keys: a JWK set, or PEM.
+    pub keys: PathBuf,
+}
+
+/// What is removed by itself.
+#[derive(Clone, Debug)]
+pub struct CollectConfig {
+    /// How often garbage is collected; never unless given.
+    pub period: Option<Duration>,
+    /// Whether manifests without a tag are kept; referrers of what is kept always are.
+    pub keep_untagged: bool,
+    /// How long after its last request a push protects what it looked at or uploaded.
+    pub grace: Duration,
+    /// How long after the start everything is protected: pushes of the time before may still go on. As long as `grace`,
+    /// unless there can be none.
+    pub grace_at_start: Duration,
+}
+
+impl Default for CollectConfig {
+    fn default() -> Self {
+        Self { period: Some(Duration::from_secs(24 * 3600)), keep_untagged: true, grace: LEASE, grace_at_start: LEASE }
+    }
+}
+
+impl Config {
+    /// A registry in `root`, at `address`, open to all who reach it.
+    pub fn new(root: impl Into<PathBuf>, address: SocketAddr) -> Self {
+        Self {
+            address,
+            metrics: None,
+            root: root.into(),
+            tls: None,
+            access: AccessConfig { deletion: true, ..AccessConfig::default() },
+            collect: CollectConfig::default(),
+        }
+    }
+}

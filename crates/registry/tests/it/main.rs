@@ -1,0 +1,12 @@
+//! The registry over real HTTP: the four workflows of the distribution specification, and what holds besides.
+//! `docs/registry-conformance.md` says which requirement is tested where.
+
+mod access;
+mod discovery;
+mod flood;
+mod management;
+mod model;
+mod pull;
+mod push;
+mod restart;
+mod support;
