@@ -19,6 +19,7 @@ mod man;
 mod network;
 mod opts;
 mod print;
+mod registry;
 mod system;
 mod template;
 mod tree;

@@ -7,7 +7,7 @@ use crate::{
     cli::Cli,
     completion, container, context,
     failure::{Failure, Result},
-    image, inspect, limits, man, network, system, volume,
+    image, inspect, limits, man, network, registry, system, volume,
 };
 
 /// The flags before the command.
@@ -29,8 +29,15 @@ pub(crate) const GLOBALS: &[Flag] = &[
 ];
 
 /// The groups.
-pub(crate) const GROUPS: &[&Group] =
-    &[&container::GROUP, &context::GROUP, &image::GROUP, &network::GROUP, &system::GROUP, &volume::GROUP];
+pub(crate) const GROUPS: &[&Group] = &[
+    &container::GROUP,
+    &context::GROUP,
+    &image::GROUP,
+    &network::GROUP,
+    &registry::GROUP,
+    &system::GROUP,
+    &volume::GROUP,
+];
 
 /// Commands that stand in no group.
 pub(crate) const ALONE: &[&Command] = &[
