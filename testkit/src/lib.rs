@@ -20,4 +20,4 @@ pub use command::{Finished, run, shell};
 pub use daemon::{Daemon, Options};
 pub use http::{Answer, Api};
 pub use netns::Netns;
-pub use registry::{CuttingProxy, Registry};
+pub use registry::{CuttingProxy, Maker, Registry};

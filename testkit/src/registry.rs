@@ -1,7 +1,7 @@
-//! Debian's `docker-registry`, a registry that nobody here wrote, in a daemon's network namespace; and a proxy in front
-//! of it that breaks connections off.
+//! Registries in a daemon's network namespace: Debian's `docker-registry`, which nobody here wrote, and our own; and a
+//! proxy in front of one that breaks connections off.
 
-use crate::{command, netns::Netns};
+use crate::{command, netns::Netns, places};
 use std::{
     fs,
     path::PathBuf,
@@ -35,6 +35,15 @@ impl Drop for Server {
     }
 }
 
+/// Whose registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Debian's `docker-registry`.
+    Debian,
+    /// `rorqual registry serve`.
+    Ours,
+}
+
 /// A registry on `localhost:PORT`, as the daemon sees it.
 #[derive(Debug)]
 pub struct Registry {
@@ -46,17 +55,38 @@ pub struct Registry {
 
 impl Registry {
     /// One that lets everybody in.
-    pub fn start(netns: &Netns, port: u16) -> Self {
-        Self::start_with(netns, port, None)
+    pub fn start(maker: Maker, netns: &Netns, port: u16) -> Self {
+        Self::start_with(maker, netns, port, None)
     }
 
     /// One that lets in the user `me` with the password `secret`, and nobody else.
-    pub fn start_with_password(netns: &Netns, port: u16) -> Self {
-        Self::start_with(netns, port, Some(command::run("htpasswd", ["-nbB", "me", "secret"]).ok()))
+    pub fn start_with_password(maker: Maker, netns: &Netns, port: u16) -> Self {
+        Self::start_with(maker, netns, port, Some(command::run("htpasswd", ["-nbB", "me", "secret"]).ok()))
     }
 
-    fn start_with(netns: &Netns, port: u16, users: Option<String>) -> Self {
+    fn start_with(maker: Maker, netns: &Netns, port: u16, users: Option<String>) -> Self {
         let dir = tempfile::Builder::new().prefix("rq-registry-").tempdir().expect("a directory");
+        match maker {
+            Maker::Debian => Self::debian(netns, port, users, dir),
+            Maker::Ours => Self::ours(netns, port, users, dir),
+        }
+    }
+
+    fn ours(netns: &Netns, port: u16, users: Option<String>, dir: tempfile::TempDir) -> Self {
+        let mut arguments = vec!["registry".to_owned(), "serve".to_owned(), "--root".to_owned()];
+        arguments.push(dir.path().join("data").display().to_string());
+        arguments.extend(["--address".to_owned(), format!("127.0.0.1:{port}")]);
+        if let Some(users) = users {
+            let file = dir.path().join("users");
+            fs::write(&file, users.trim()).expect("write the users");
+            arguments.extend(["--htpasswd".to_owned(), file.display().to_string()]);
+        }
+        let program = places::binary("rorqual").display().to_string();
+        let server = Server::start(netns, port, &program, &arguments);
+        Self { port, _server: server, _dir: dir }
+    }
+
+    fn debian(netns: &Netns, port: u16, users: Option<String>, dir: tempfile::TempDir) -> Self {
         let (data, path) = (dir.path().join("data"), dir.path().join("config.yml"));
         let mut config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    \

@@ -16,4 +16,6 @@ mod trash;
 
 pub use archive::{Compression, decompressed};
 pub use helper::{HELPER_NAME, Helper, helper_main};
-pub use store::{BASE_LAYER, LayerInfo, LayerKind, LayerOptions, Snapshots, Unpack, Verification, Writable, check_free_space};
+pub use store::{
+    BASE_LAYER, LayerInfo, LayerKind, LayerOptions, Snapshots, Unpack, Verification, Writable, check_free_space,
+};

@@ -1,9 +1,10 @@
-//! Pull and push through the docker client, against a registry nobody here wrote.
+//! Pull and push through the docker client, against a registry nobody here wrote and against our own.
 
 #![forbid(unsafe_code)]
 
 use rorqual_testkit::{
-    Archive, CuttingProxy, Daemon, Finished, Options, Registry, archive::Tar, command, daemon::docker_command, images,
+    Archive, CuttingProxy, Daemon, Finished, Maker, Options, Registry, archive::Tar, command, daemon::docker_command,
+    images,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -32,9 +33,18 @@ fn id_of(daemon: &Daemon, name: &str) -> String {
 
 #[test]
 fn an_image_comes_back_as_it_went() {
+    there_and_back(Maker::Debian);
+}
+
+#[test]
+fn an_image_comes_back_from_our_registry() {
+    there_and_back(Maker::Ours);
+}
+
+fn there_and_back(maker: Maker) {
     let daemon = daemon("regi");
     let netns = daemon.netns.as_ref().expect("a network");
-    let registry = Registry::start(netns, 5000);
+    let registry = Registry::start(maker, netns, 5000);
     let id = id_of(&daemon, "busybox");
     daemon.docker(["tag", "busybox", "localhost:5000/team/bb:1"]).ok();
     daemon.docker(["tag", "busybox", "localhost:5000/team/bb:2"]).ok();
@@ -98,7 +108,7 @@ fn an_image_comes_back_as_it_went() {
 #[test]
 fn what_is_not_there_is_said_in_dockerds_words() {
     let daemon = daemon("regn");
-    let registry = Registry::start(daemon.netns.as_ref().expect("a network"), 5000);
+    let registry = Registry::start(Maker::Debian, daemon.netns.as_ref().expect("a network"), 5000);
     let said = |done: Finished| {
         assert_eq!(done.code, 1, "{done}");
         done.stderr
@@ -117,8 +127,17 @@ fn what_is_not_there_is_said_in_dockerds_words() {
 
 #[test]
 fn a_registry_with_a_password_wants_it() {
+    password(Maker::Debian);
+}
+
+#[test]
+fn our_registry_with_a_password_wants_it() {
+    password(Maker::Ours);
+}
+
+fn password(maker: Maker) {
     let daemon = daemon("rega");
-    let registry = Registry::start_with_password(daemon.netns.as_ref().expect("a network"), 5000);
+    let registry = Registry::start_with_password(maker, daemon.netns.as_ref().expect("a network"), 5000);
     let config = tempfile::tempdir().expect("a directory");
     let docker = |words: &[&str], input: &str| {
         let mut command = docker_command(&daemon.host());
@@ -148,7 +167,7 @@ fn an_interrupted_pull_fetches_nothing_twice() {
     let megabytes: usize = std::env::var("RORQUAL_PULL_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(96);
     let mut daemon = Daemon::start_with("regc", Options::default());
     let netns = daemon.netns.clone().expect("a network");
-    let registry = Registry::start(&netns, 5000);
+    let registry = Registry::start(Maker::Debian, &netns, 5000);
     let half = noise(megabytes << 19, 7);
     let other = noise(megabytes << 19, 9);
     let archive = Archive::new("localhost:5000/big:1", json!({}))
