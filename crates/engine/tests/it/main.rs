@@ -115,7 +115,9 @@ impl World {
         assert!(left.is_empty(), "runs left: {left:?}");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("the mounts");
         let root = self.config.data_root.parent().expect("the roots").display().to_string();
-        let left: Vec<_> = mounts.lines().filter(|line| line.contains(&root)).collect();
+        // Layers stay mounted: they are the images', not the containers'.
+        let layers = self.config.exec_root.join("layers").display().to_string();
+        let left: Vec<_> = mounts.lines().filter(|line| line.contains(&root) && !line.contains(&layers)).collect();
         assert!(left.is_empty(), "mounts left: {left:?}");
         let left: Vec<_> = std::fs::read_dir(self.config.data_root.join("containers")).expect("containers").collect();
         assert!(left.is_empty(), "containers left: {left:?}");
