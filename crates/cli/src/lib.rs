@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 pub mod args;
 mod attach;
 mod cli;

@@ -24,3 +24,7 @@ pub(crate) const SIZE_DIGITS: usize = 3;
 pub(crate) const HELPER_DEADLINE: Duration = Duration::from_secs(120);
 /// Bytes of a credential helper's answer; a token takes a few kilobytes.
 pub(crate) const HELPER_OUTPUT_MAX: u64 = 64 << 10;
+/// Bytes that a thread hands to a request at once: the cost of the hand-over is small beside copying them.
+pub const FEED_CHUNK_BYTES: usize = 256 << 10;
+/// Chunks that may wait: reading goes on while the daemon is busy with the last one.
+pub const FEED_CHUNKS: usize = 4;

@@ -1,7 +1,7 @@
 //! From words to a command: groups, names at the top, help, and the flags before the command.
 
 use crate::{
-    PROGRAM,
+    PROGRAM, adopt,
     args::{self, Command, Flag, Group, Matches, Node},
     attach::{signals, tty},
     cli::Cli,
@@ -41,6 +41,7 @@ pub(crate) const GROUPS: &[&Group] = &[
 
 /// Commands that stand in no group.
 pub(crate) const ALONE: &[&Command] = &[
+    &adopt::COMMAND,
     &completion::COMMAND,
     &inspect::COMMAND,
     &image::search::COMMAND,

@@ -89,6 +89,7 @@ fn right_configurations_are_taken() {
     for (text, line) in [
         ("", ""),
         ("{}", "--storage-driver overlay2 --containerd /x --userland-proxy=false"),
+        (r#"{"storage-opts":["layers=directories"]}"#, ""),
         (r#"{"debug":null,"features":{"a":true},"proxies":{"http-proxy":"http://x"}}"#, ""),
         (r#"{"runtimes":{"other":{"path":"/bin/other","runtimeArgs":["-x"]}},"default-runtime":"other"}"#, ""),
         (r#"{"selinux-enabled":false,"rootless":false,"metrics-addr":""}"#, ""),

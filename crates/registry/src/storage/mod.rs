@@ -1,6 +1,7 @@
 //! Where a registry keeps what it has: records by key, blobs by digest, uploads by key.
 //!
-//! Two kinds: a directory ([`Local`]) and an object store. Neither knows what the records mean.
+//! A directory ([`Local`]) so far; the trait asks for nothing that an object store cannot do. It does not know what the
+//! records mean.
 
 mod local;
 

@@ -43,14 +43,15 @@ fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A whole tree, by path. Nothing says when a directory without an entry or a whiteout was made: those `untimed`, and
+/// A whole tree, by path: what can be looked at. Nothing says when a directory without an entry or a whiteout was made: those `untimed`, and
 /// whiteouts, are seen without a time, and whiteouts without an owner.
 fn walk(root: &Path, untimed: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf, Seen> {
     let mut seen = BTreeMap::new();
     let mut open = vec![PathBuf::new()];
     while let Some(path) = open.pop() {
         let full = root.join(&path);
-        let stat = fs::symlink_metadata(&full).unwrap();
+        // The kernel lists a whiteout within a directory that hides all below, and then has no such file.
+        let Ok(stat) = fs::symlink_metadata(&full) else { continue };
         let kind = stat.file_type();
         let content = if kind.is_dir() {
             open.extend(fs::read_dir(&full).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
@@ -465,7 +466,7 @@ fn random_archive(choices: &[Choice]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, ..ProptestConfig::default() })]
 
     /// Refused by both, or the same: single layers, and overlays of two.
     #[test]
