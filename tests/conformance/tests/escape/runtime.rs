@@ -7,10 +7,11 @@ use std::fs;
 
 fn hash_of_shims() -> String {
     let exec_root = daemon().exec_root();
+    // the images of other tests come and go below `layers`
     shell(&format!(
-        "sha256sum {} $(find {} -type f -perm -100 2>/dev/null)",
+        "sha256sum {} $(find {root} -path {root}/layers -prune -o -type f -perm -100 -print 2>/dev/null)",
         places::binary("rorqual-shim").display(),
-        exec_root.display()
+        root = exec_root.display()
     ))
     .stdout
 }
@@ -115,7 +116,7 @@ fn esc_workdir_symlink() {
 #[test]
 fn esc_ptrace_init() {
     let watch = "while :; do for f in /proc/[0-9]*; do [ $f = /proc/$$ ] || for l in $f/fd/*; do readlink $l; done; done 2>/dev/null; done >/seen";
-    let attach = "while :; do for p in $(ls /proc); do case $p in *[!0-9]*|1) ;; *) /hello try ptrace $p >>/attached 2>/dev/null;; esac; done; done";
+    let attach = "while :; do for p in $(ls /proc); do case $p in *[!0-9]*|1) ;; *) /hello try ptrace $p >>/attached 2>/dev/null; kill -CONT $p;; esac; done; done";
     image("esc-ptrace", json!({}), |_| {});
     for (name, script) in [("esc-watch", watch), ("esc-attach", attach)] {
         docker(&format!("rm -f {name}"));
