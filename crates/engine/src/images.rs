@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use rorqual_error::{Error, Result};
 use rorqual_image::{
-    DeleteOptions, Deleted, HistoryEntry, ImageEvent, ImportOptions, Inspect, ListOptions, Progress, Pruned,
+    DeleteOptions, Deleted, HistoryEntry, ImageEvent, ImportOptions, Inspect, LayerStep, ListOptions, Progress, Pruned,
     PullOptions, PushOptions, Summary,
 };
 use rorqual_oci::image::Descriptor;
@@ -237,12 +237,23 @@ impl Images {
     ) -> Steps {
         let parts = self.parts.clone();
         let (sender, steps) = mpsc::channel(STREAM_QUEUE);
-        tokio::task::spawn_blocking(move || {
-            let report = &mut |step| {
-                let _ = sender.blocking_send(Ok(step));
+        let last = sender.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let report = &mut |step| match step {
+                // Of these the next one says more; a client that does not read must not hold the work up.
+                Step::Progress(Progress::Layer {
+                    step: LayerStep::Downloading { .. } | LayerStep::Extracting { .. } | LayerStep::Pushing { .. },
+                    ..
+                }) => drop(sender.try_send(Ok(step))),
+                step => drop(sender.blocking_send(Ok(step))),
             };
-            if let Err(error) = work(&parts, &|| sender.is_closed(), report) {
-                let _ = sender.blocking_send(Err(error));
+            work(&parts, &|| sender.is_closed(), report)
+        });
+        tokio::spawn(async move {
+            let ended =
+                work.await.unwrap_or_else(|cause| Err(Error::internal("the transfer broke off").caused_by(cause)));
+            if let Err(error) = ended {
+                let _ = last.send(Err(error)).await;
             }
         });
         Steps { first: None, steps }

@@ -10,6 +10,8 @@ pub(crate) const EVENT_QUEUE: usize = 1024;
 pub(crate) const COMMAND_QUEUE: usize = 16;
 /// Chunks of output between a blocking reader and its client.
 pub(crate) const STREAM_QUEUE: usize = 16;
+/// How long the end of an exec's streams is held back for its exit code, which comes on another connection a moment later.
+pub(crate) const EXIT_CODE_WAIT: Duration = Duration::from_secs(5);
 /// First pause before a restart, doubled at each further one (dockerd's figure).
 pub(crate) const RESTART_DELAY: Duration = Duration::from_millis(100);
 /// Longest pause before a restart (dockerd's figure).

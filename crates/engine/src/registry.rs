@@ -12,10 +12,14 @@ use rorqual_types::{Digest, Filters, Reference};
 use std::{
     fs::File,
     sync::{Arc, mpsc},
+    time::Duration,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 pub use rorqual_distribution::{Access, Config, Credentials, HostRule, Login, Mirror, Proxies, SearchResult};
+
+/// How often a transfer that waits for a registry looks whether it was given up.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The registries of this node. A clone is another handle.
 #[derive(Clone, Debug)]
@@ -139,10 +143,20 @@ impl Source for Blocking {
 
     fn fetch(&self, blob: &Descriptor, offset: u64, sink: &mut Sink<'_>) -> Result<()> {
         let mut download = self.repository.fetch(blob, offset).digest_checked_by_receiver();
-        while let Some(chunk) = self.runtime.block_on(download.chunk())? {
-            sink(&chunk)?;
+        loop {
+            let mut next = Box::pin(download.chunk());
+            let chunk = loop {
+                match self.runtime.block_on(async { timeout(LOOK, next.as_mut()).await }) {
+                    Ok(chunk) => break chunk?,
+                    // Nothing yet: the sink may have been told to give up.
+                    Err(_) => sink(&[])?,
+                }
+            };
+            match chunk {
+                Some(chunk) => sink(&chunk)?,
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     containers::Exec,
     detach::DetachScanner,
     events::{Events, Scope},
-    limits::COPY_BUFFER,
+    limits::{COPY_BUFFER, EXIT_CODE_WAIT},
 };
 use bytes::Bytes;
 use rorqual_error::Result;
@@ -64,7 +64,7 @@ pub struct AttachStream {
     pub close_stdin: bool,
     /// What is published when the session is detached.
     pub(crate) on_detach: Option<DetachEvent>,
-    /// The exec whose streams these are: the session lasts as long as the program, whose exit code a caller asks for next.
+    /// The exec whose streams these are: a caller asks for its exit code as soon as the session ends.
     pub(crate) exec: Option<Arc<Exec>>,
 }
 
@@ -269,7 +269,8 @@ impl AttachStream {
             let to_caller = async {
                 let end = copy_out(&mut self.reader, &mut output).await;
                 if let (SessionEnd::Finished, Some(exec)) = (end, &exec) {
-                    exec.ended().await;
+                    // A program that closed its streams and runs on is not waited for.
+                    let _ = tokio::time::timeout(EXIT_CODE_WAIT, exec.ended()).await;
                 }
                 end
             };

@@ -54,8 +54,9 @@ impl Drop for Lease<'_> {
                 log(self.images.content.delete(digest));
             }
         }
-        for chain in self.layers.iter().filter(|chain| !state.leases.contains_key(*chain)) {
-            if !state.layers.contains_key(chain) {
+        for chain in &self.layers {
+            if !state.leases.contains_key(chain) && !state.layers.contains_key(chain) {
+                state.unrecorded.remove(chain);
                 log(self.images.snapshots.remove_layer(chain));
             }
         }
@@ -125,7 +126,10 @@ impl Images {
             transaction.commit(Durability::Grouped)?;
             state.names = next;
             state.blobs.extend(blobs.iter().copied());
-            state.layers.extend(layers);
+            for (chain, record) in layers {
+                state.unrecorded.remove(&chain);
+                state.layers.insert(chain, record);
+            }
         }
         failpoint!("image.recorded")?;
         self.store.sync()?;

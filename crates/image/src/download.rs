@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+/// Between two looks at a blob that another operation is about to begin or has just finished.
+const CLAIM_WAIT: Duration = Duration::from_millis(5);
 /// How often a waiting operation looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long what an interrupted pull has fetched waits for the next one.
@@ -45,7 +47,7 @@ struct State {
 
 impl Download {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
@@ -100,6 +102,42 @@ fn cancelled() -> Error {
     Error::unavailable("context canceled")
 }
 
+/// How a blob that is not here comes.
+enum Join<'a> {
+    /// Another operation fetches it.
+    Theirs(Arc<Download>),
+    /// This one does.
+    Ours(Owner<'a>, Box<rorqual_content::Partial>),
+    /// It has just come, or another operation is about to begin: look again.
+    Again,
+}
+
+/// Who carries a download out. Dropped, even by a panic, it ends it for all who wait.
+struct Owner<'a> {
+    downloads: &'a Downloads,
+    digest: Digest,
+    download: Arc<Download>,
+    whole: bool,
+}
+
+impl Owner<'_> {
+    fn ended(mut self, whole: bool) {
+        self.whole = whole;
+    }
+}
+
+impl Drop for Owner<'_> {
+    fn drop(&mut self) {
+        lock(self.downloads).remove(&self.digest);
+        let whole = self.whole;
+        self.download.update(|state| state.whole = Some(whole));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Images {
     /// Sees to it that the blob is here, verified and on the disk. The caller holds a lease on it.
     pub(crate) fn download(&self, source: &dyn Source, blob: &Descriptor, wishes: &mut Wishes<'_>) -> Result<()> {
@@ -110,38 +148,45 @@ impl Images {
             if (wishes.cancelled)() {
                 return Err(cancelled());
             }
-            let (download, partial) = match self.join(blob)? {
-                (download, Some(partial)) => (download, partial),
-                (download, None) => {
-                    (wishes.begun)(&download);
-                    self.wait_for(&download, wishes)?;
-                    // Where the other one failed it is our turn, with our credentials.
-                    continue;
+            match self.join(blob)? {
+                // What it brings is not followed: where it fails, our own attempt begins anew, with our credentials.
+                Join::Theirs(download) => self.wait_for(&download, wishes)?,
+                Join::Ours(owner, partial) => {
+                    (wishes.begun)(&owner.download);
+                    let result = self.receive(source, blob, *partial, &owner.download, wishes);
+                    owner.ended(result.is_ok());
+                    return result;
                 }
-            };
-            (wishes.begun)(&download);
-            let result = self.receive(source, blob, partial, &download, wishes);
-            self.downloads.lock().unwrap_or_else(PoisonError::into_inner).remove(&blob.digest);
-            download.update(|state| state.whole = Some(result.is_ok()));
-            return result;
+                Join::Again => std::thread::sleep(CLAIM_WAIT),
+            }
         }
     }
 
     /// The download of the blob that is under way, or a new one, which is the caller's to carry out.
-    fn join(&self, blob: &Descriptor) -> Result<(Arc<Download>, Option<rorqual_content::Partial>)> {
-        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(download) = downloads.get(&blob.digest) {
-            return Ok((download.clone(), None));
+    fn join(&self, blob: &Descriptor) -> Result<Join<'_>> {
+        if let Some(download) = lock(&self.downloads).get(&blob.digest) {
+            return Ok(Join::Theirs(download.clone()));
         }
-        let mut partial = self.content.partial(&blob.digest.hex())?;
+        // Not under the lock: what is there already is hashed again.
+        let mut partial = match self.content.partial(&blob.digest.hex()) {
+            Err(error) if error.kind() == Kind::Conflict => return Ok(Join::Again),
+            partial => partial?,
+        };
+        // A blob is linked before its writer lets go of the partial blob. Ours may be that very file, not to be written.
+        if self.content.size(&blob.digest)?.is_some() {
+            return Ok(Join::Again);
+        }
         if partial.len() > blob.size {
             partial.restart()?;
         }
         let state = Mutex::new(State { available: partial.len(), whole: None });
         let file = partial.reader()?;
         let download = Arc::new(Download { size: blob.size, file, state, changed: Condvar::new() });
-        downloads.insert(blob.digest, download.clone());
-        Ok((download, Some(partial)))
+        lock(&self.downloads).insert(blob.digest, download.clone());
+        Ok(Join::Ours(
+            Owner { downloads: &self.downloads, digest: blob.digest, download, whole: false },
+            Box::new(partial),
+        ))
     }
 
     fn wait_for(&self, download: &Download, wishes: &mut Wishes<'_>) -> Result<()> {
@@ -199,6 +244,14 @@ impl Images {
             let got = partial.len();
             return Err(Error::unavailable(format!("blob {} ended after {got} of {} bytes", blob.digest, blob.size)));
         }
+        if offset > 0 && partial.digest() != blob.digest {
+            // What was kept may be of another source, or of a file that a power cut tore.
+            partial.discard()?;
+            return Err(Error::unavailable(format!(
+                "what an earlier attempt fetched of blob {} is damaged and was removed; try again",
+                blob.digest
+            )));
+        }
         // Where the pull fails all the same, the blob goes and this stays for the next one.
         partial.finish_and_keep(&self.content, &blob.digest)?;
         self.content.sync([blob.digest])
@@ -223,7 +276,8 @@ impl Images {
         let mut freed = 0;
         for partial in self.content.partials()? {
             let whole = Digest::from_hex(&partial.key).is_ok_and(|digest| self.state().blobs.contains_key(&digest));
-            if (whole || partial.age >= age) && self.content.delete_partial(&partial.key).is_ok() {
+            let leased = Digest::from_hex(&partial.key).is_ok_and(|digest| self.state().leases.contains_key(&digest));
+            if !leased && (whole || partial.age >= age) && self.content.delete_partial(&partial.key).is_ok() {
                 freed += if whole { 0 } else { partial.length };
             }
         }

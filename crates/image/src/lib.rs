@@ -94,6 +94,7 @@ impl Images {
             names: tables.names.list()?.into_iter().collect(),
             blobs: tables.blobs.list()?.into_iter().collect(),
             layers: tables.layers.list()?.into_iter().collect(),
+            unrecorded: Default::default(),
             holds: tables.holds.list()?.into_iter().collect(),
             leases: Default::default(),
         };

@@ -185,7 +185,7 @@ impl Images {
         let next = AtomicUsize::new(0);
         let failed: Mutex<Option<Error>> = Mutex::default();
         let send = |blob: &Descriptor| -> Result<()> {
-            let from = self.origins(blob, options.reference)?;
+            let from = self.origins(blob, options.reference);
             let open = || self.content.open_blob(&blob.digest);
             let mut reported = 0;
             let sent = destination.blob(blob, &from, &open, &mut |current| {
@@ -225,7 +225,7 @@ impl Images {
     }
 
     /// An image of each other repository of the same registry that has the blob.
-    fn origins(&self, blob: &Descriptor, to: &Reference) -> Result<Vec<Reference>> {
+    fn origins(&self, blob: &Descriptor, to: &Reference) -> Vec<Reference> {
         let names: Vec<(String, Descriptor)> = {
             let state = self.state();
             state.names.iter().map(|(name, record)| (name.clone(), record.target.clone())).collect()
@@ -235,14 +235,15 @@ impl Images {
             let Ok(reference) = name.parse::<Reference>() else { continue };
             let known = |other: &Reference| other.name() == reference.name();
             let other = reference.domain() == to.domain() && !known(to) && !origins.iter().any(known);
-            if !is_dangling(&name) && other && self.leads_to(&target, &blob.digest)? {
+            // A hint only: an image that cannot be read gives none.
+            if !is_dangling(&name) && other && self.leads_to(&target, &blob.digest).unwrap_or(false) {
                 origins.push(reference);
                 if origins.len() == ORIGINS_MAX {
                     break;
                 }
             }
         }
-        Ok(origins)
+        origins
     }
 
     fn leads_to(&self, target: &Descriptor, blob: &Digest) -> Result<bool> {

@@ -15,6 +15,9 @@ pub(crate) struct State {
     pub(crate) blobs: HashMap<Digest, u64>,
     /// Unpacked layers.
     pub(crate) layers: HashMap<ChainId, LayerRecord>,
+    /// Layers that are on the disk and have no record yet or any more: an operation under way has unpacked them, or
+    /// their removal is about to begin. Who leases one may record it.
+    pub(crate) unrecorded: HashMap<ChainId, LayerRecord>,
     /// What containers use.
     pub(crate) holds: BTreeMap<ContainerId, HoldRecord>,
     /// Blobs and layers of operations under way, counted.

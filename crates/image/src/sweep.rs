@@ -50,7 +50,13 @@ impl Images {
             transaction.commit(Durability::Grouped)?;
             state.names = names;
             let freed_blobs: u64 = blobs.iter().filter_map(|digest| state.blobs.remove(digest)).sum();
-            let freed_layers: u64 = layers.iter().filter_map(|c| state.layers.remove(c)).map(|l| l.info.size).sum();
+            let mut freed_layers = 0;
+            for chain in &layers {
+                if let Some(record) = state.layers.remove(chain) {
+                    freed_layers += record.info.size;
+                    state.unrecorded.insert(*chain, record);
+                }
+            }
             (blobs, layers, freed_blobs + freed_layers)
         };
         // Only now may files go: a record that came back after a power cut would point to nothing.
@@ -64,8 +70,9 @@ impl Images {
         }
         failpoint!("image.blobs-deleted")?;
         for layer in &layers {
-            let state = self.state();
+            let mut state = self.state();
             if !state.layers.contains_key(layer) && !state.leases.contains_key(layer) {
+                state.unrecorded.remove(layer);
                 self.snapshots.remove_layer(layer)?;
             }
         }
@@ -94,6 +101,11 @@ impl Images {
             Ok(found) => found,
             // The target itself is missing from the disk (reported at start): there is nothing below it.
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            // A registry may list as a manifest what is none. That costs its own image, not the removal of others.
+            Err(error) if error.kind() == Kind::InvalidArgument => {
+                tracing::warn!(id = %target.digest, %error, "an image cannot be read; its content may be removed");
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         reachable.blobs.extend(indexes);
@@ -105,7 +117,7 @@ impl Images {
             if crate::oci::media::is_config(&manifest.config.media_type) {
                 match self.config(&manifest) {
                     Ok(config) => reachable.layers.extend(chain(&config)),
-                    Err(error) if error.kind() == Kind::NotFound => {}
+                    Err(error) if matches!(error.kind(), Kind::NotFound | Kind::InvalidArgument) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -9,7 +9,7 @@ use crate::{
     state::LayerRecord,
 };
 use rorqual_error::{Context, Error, Result};
-use rorqual_snapshot::{LayerInfo, Unpack};
+use rorqual_snapshot::Unpack;
 use rorqual_types::{ChainId, Digest};
 use std::{fs::File, time::Duration};
 
@@ -72,17 +72,16 @@ impl Images {
                 continue;
             }
             let mut report = |position| progress(at, Some(position));
-            let info = self.unpack_layer(layer, diff_id, &chain[..=at], open, &mut report);
-            if let Some(info) = info.with_context(|| format!("apply layer {}", layer.digest))? {
-                let parent = at.checked_sub(1).map(|below| chain[below]);
-                new.push((chain[at], LayerRecord { info, parent, unsynced: Some(self.boot.clone()) }));
-            }
+            let record = self.unpack_layer(layer, diff_id, &chain[..=at], open, &mut report);
+            let record = record.with_context(|| format!("apply layer {}", layer.digest))?;
+            new.extend(record.map(|record| (chain[at], record)));
             progress(at, None);
         }
         Ok(new)
     }
 
-    /// Unpacks one layer; `None` where another operation has done so and recorded it.
+    /// Unpacks one layer, whose record is the caller's to commit; `None` where it is recorded already. What another
+    /// operation has unpacked and not recorded yet counts as ours: the caller's lease keeps it if that one fails.
     fn unpack_layer(
         &self,
         layer: &Descriptor,
@@ -90,18 +89,27 @@ impl Images {
         chain: &[ChainId],
         open: &dyn Fn(&Descriptor) -> Result<(File, bool)>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Option<LayerInfo>> {
+    ) -> Result<Option<LayerRecord>> {
+        let Some((last, below)) = chain.split_last() else { return Err(Error::internal("a layer without a chain ID")) };
         for _ in 0..WAITS_MAX {
+            {
+                let state = self.state();
+                if state.layers.contains_key(last) {
+                    return Ok(None);
+                }
+                if let Some(record) = state.unrecorded.get(last) {
+                    return Ok(Some(record.clone()));
+                }
+            }
             let (archive, verified) = open(layer)?;
             // Where the layer is not compressed, a digest that was computed over its very bytes is its diff ID.
             let unpack = Unpack { archive, diff_id: *diff_id, verified: verified && layer.digest == *diff_id, chain };
             if let Some(info) = self.snapshots.unpack(unpack, progress)? {
-                return Ok(Some(info));
+                let record = LayerRecord { info, parent: below.last().copied(), unsynced: Some(self.boot.clone()) };
+                self.state().unrecorded.insert(*last, record.clone());
+                return Ok(Some(record));
             }
-            // There, but perhaps of an operation that has not recorded it yet, or will be undone.
-            if chain.last().is_some_and(|last| self.state().layers.contains_key(last)) {
-                return Ok(None);
-            }
+            // Another operation has just put it there, and says so in a moment.
             std::thread::sleep(WAIT);
         }
         Err(Error::unavailable("the layer is being unpacked by another request; try again"))

@@ -214,6 +214,8 @@ impl Containers {
         let started = run(&self.parts, &handle, &exec, options).await;
         let Err(failure) = started else { return started };
         exec.finish(126);
+        // Nobody will tell of its end. A container that is gone has forgotten it already.
+        let _ = handle.ask(|reply| Command::Unwatch { exec: exec.id().clone(), reply }).await;
         // It may have ended under our hands.
         let view = handle.view();
         if view.status.phase.is_live() {

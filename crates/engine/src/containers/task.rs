@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Spec(Reply<Arc<Spec>>),
     /// An exec was started; its end will be told to it.
     Watch { exec: Arc<Exec>, reply: Reply<()> },
+    /// Undoes it for an exec that did not start.
+    Unwatch { exec: ExecId, reply: Reply<()> },
     /// A request to the shim about an exec.
     Order { request: Request, reply: Reply<()> },
     /// Remove it; it does not run.
@@ -200,6 +202,10 @@ impl Task {
                     self.execs.insert(exec.id().clone(), exec);
                 }
                 answer(reply, watched);
+            }
+            Command::Unwatch { exec, reply } => {
+                self.execs.remove(&exec);
+                answer(reply, Ok(()));
             }
             Command::Order { request, reply } => answer(reply, self.order(request).await),
             Command::Remove { volumes, reply } => answer(reply, self.remove(volumes).await),

@@ -16,11 +16,12 @@ use rustix::pipe::PipeFlags;
 use std::{
     collections::HashSet,
     fs::File,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread::Scope,
+    thread::{Builder, Scope},
     time::Instant,
 };
 
@@ -103,8 +104,11 @@ impl<'a> Layers<'a> {
         }
         let mut told = HashSet::new();
         let unpacked = std::thread::scope(|scope| {
-            for _ in 0..missing.min(self.options.downloads.max(1)) {
-                scope.spawn(|| self.work());
+            for started in 0..missing.min(self.options.downloads.max(1)) {
+                let spawned = Builder::new().name("download".into()).spawn_scoped(scope, || self.work());
+                if started == 0 && spawned.is_err() {
+                    spawned.context("start a thread to download with")?;
+                }
             }
             let unpacked = self.unpack(scope, lease, &mut told);
             if unpacked.is_err() {
@@ -115,16 +119,25 @@ impl<'a> Layers<'a> {
         if let Some(error) = lock(&self.error).take() {
             return Err(error);
         }
+        let unpacked = unpacked?;
         for blob in
             self.blobs.iter().filter(|blob| !self.present.contains(&blob.digest) && !told.contains(&blob.digest))
         {
             self.tell(blob, LayerStep::Pulled);
         }
-        unpacked
+        Ok(unpacked)
     }
 
     fn tell(&self, layer: &Descriptor, step: LayerStep) {
-        (lock(&self.progress))(Progress::Layer { id: short(&layer.digest), step });
+        let mut progress = match step {
+            // A client that does not read must not hold up a download that others wait for.
+            LayerStep::Downloading { .. } | LayerStep::Extracting { .. } => match self.progress.try_lock() {
+                Ok(progress) => progress,
+                Err(_) => return,
+            },
+            _ => lock(&self.progress),
+        };
+        progress(Progress::Layer { id: short(&layer.digest), step });
     }
 
     fn stopped(&self) -> bool {
@@ -146,7 +159,8 @@ impl<'a> Layers<'a> {
             if self.present.contains(&blob.digest) {
                 continue;
             }
-            match self.download(number, blob) {
+            let downloaded = std::panic::catch_unwind(AssertUnwindSafe(|| self.download(number, blob)));
+            match downloaded.unwrap_or_else(|_| Err(Error::internal("a download broke off"))) {
                 Ok(()) => self.set(number, Slot::Here),
                 Err(error) => {
                     // What comes after the first failure follows from it.
@@ -208,17 +222,29 @@ impl<'a> Layers<'a> {
     /// The archive of a layer, from the store or as it arrives; and whether its own digest is known to be right.
     fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, layer: &Descriptor) -> Result<(File, bool)> {
         let number = self.blobs.iter().position(|blob| blob.digest == layer.digest);
-        match number.map(|number| self.wait_for(number)) {
-            Some(Slot::Here) => Ok((self.images.content.open_blob(&layer.digest)?, true)),
-            Some(Slot::Arriving(download)) => {
+        let number = number.ok_or_else(|| Error::internal("a layer of another manifest"))?;
+        match self.wait_for(number) {
+            Slot::Here => Ok((self.images.content.open_blob(&layer.digest)?, true)),
+            Slot::Arriving(download) => {
                 let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
-                scope.spawn(move || {
-                    // A reader that wants no more, or a download that failed: both are told elsewhere.
-                    let _ = download.follow(&mut File::from(write));
-                });
+                let follow = move || {
+                    let mut write = File::from(write);
+                    if download.follow(&mut write).is_err() {
+                        // Why is the other thread's to say, before the reader sees an archive that ends early.
+                        self.wait_decided(number);
+                    }
+                };
+                Builder::new().name("follow".into()).spawn_scoped(scope, follow).context("start a thread")?;
                 Ok((read.into(), false))
             }
             _ => Err(Error::unavailable("the download failed")),
+        }
+    }
+
+    fn wait_decided(&self, number: usize) {
+        let mut slots = lock(&self.slots);
+        while !matches!(slots.get(number), Some(Slot::Here | Slot::Failed) | None) {
+            slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

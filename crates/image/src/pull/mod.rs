@@ -9,7 +9,7 @@ use crate::{
     ImageEvent, Images, Progress,
     commit::Lease,
     documents::{Found, read_document},
-    download::Wishes,
+    download::{PARTIAL_KEPT, Wishes},
     oci::{DOCUMENT_BYTES_MAX, Descriptor, Document, ImageConfig, Index, LAYERS_MAX, Manifest, PlatformEntry, media},
     remote::Source,
     resolve::Chosen,
@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 const NESTING_MAX: usize = 3;
 /// Attestations that are fetched with an image.
 const ATTESTATIONS_MAX: usize = 16;
-/// The largest blob of an attestation that is fetched; larger ones stay in the registry.
+/// Bytes of all attestations that are fetched with an image; what is larger stays in the registry.
 const ATTESTATION_BYTES_MAX: u64 = 64 << 20;
 
 /// Decides, on digests that were verified, whether an image may be pulled: told the name and the descriptor of the
@@ -67,6 +67,7 @@ struct Fetch<'a> {
     source: &'a dyn Source,
     lease: Lease<'a>,
     blobs: Vec<(Digest, u64)>,
+    cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Images {
@@ -82,7 +83,9 @@ impl Images {
         options: &PullOptions<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Pulled> {
-        let mut fetch = Fetch { images: self, source, lease: self.lease(), blobs: Vec::new() };
+        self.sweep_partials(PARTIAL_KEPT)?;
+        let (lease, cancelled) = (self.lease(), options.cancelled);
+        let mut fetch = Fetch { images: self, source, lease, blobs: Vec::new(), cancelled };
         let pulled = fetch.pull(options, progress);
         match &pulled {
             // Named and recorded, or not what it says: of neither is anything kept for another attempt.
@@ -200,7 +203,7 @@ impl Fetch<'_> {
     /// A blob that needs no line of its own.
     fn small_blob(&mut self, blob: &Descriptor) -> Result<()> {
         self.lease.blob(blob.digest);
-        let mut wishes = Wishes { cancelled: &|| false, begun: &mut |_| {}, progress: &mut |_| {} };
+        let mut wishes = Wishes { cancelled: self.cancelled, begun: &mut |_| {}, progress: &mut |_| {} };
         self.images.download(self.source, blob, &mut wishes)?;
         self.blobs.push((blob.digest, blob.size));
         Ok(())
@@ -213,10 +216,23 @@ impl Fetch<'_> {
             media::is_manifest(&entry.media_type)
                 && entry.annotations.get("vnd.docker.reference.digest").is_some_and(|digest| *digest == subject)
         };
+        let mut left = ATTESTATION_BYTES_MAX;
         for entry in index.manifests.iter().filter(about).take(ATTESTATIONS_MAX) {
-            let bytes = self.document(entry)?;
-            let Document::Manifest(manifest) = Document::parse(&entry.media_type, &bytes)? else { continue };
-            for blob in manifest.layers.iter().chain([&manifest.config]).filter(|b| b.size <= ATTESTATION_BYTES_MAX) {
+            match self.attestation(entry, &mut left) {
+                // Whoever copied the image left it out.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                attested => attested?,
+            }
+        }
+        Ok(())
+    }
+
+    fn attestation(&mut self, entry: &Descriptor, left: &mut u64) -> Result<()> {
+        let bytes = self.document(entry)?;
+        let Document::Manifest(manifest) = Document::parse(&entry.media_type, &bytes)? else { return Ok(()) };
+        for blob in manifest.layers.iter().take(LAYERS_MAX).chain([&manifest.config]) {
+            if let Some(rest) = left.checked_sub(blob.size) {
+                *left = rest;
                 self.small_blob(blob)?;
             }
         }

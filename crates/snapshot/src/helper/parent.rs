@@ -69,6 +69,7 @@ pub(crate) fn run(helper: &Helper, task: Task<'_>, progress: &mut dyn FnMut(u64)
         child: Some(child),
         // What the helper may have made: its layer, by the path the kernel gives for it.
         layer: std::fs::canonicalize(task.layers.join(task.layer)).context("find the layer")?,
+        archive: &task.archive,
     };
     let index = task.index.as_ref();
     let job = Job {
@@ -85,13 +86,21 @@ pub(crate) fn run(helper: &Helper, task: Task<'_>, progress: &mut dyn FnMut(u64)
     outcome
 }
 
-struct Session {
+struct Session<'a> {
     socket: OwnedFd,
     child: Option<Child>,
     layer: PathBuf,
+    archive: &'a File,
 }
 
-impl Session {
+impl Session<'_> {
+    /// Whether the archive is a pipe with nothing in it: the helper then waits for whoever fills it.
+    fn is_starving(&self) -> bool {
+        let pipe =
+            rustix::fs::fstat(self.archive).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        pipe && rustix::io::ioctl_fionread(self.archive) == Ok(0)
+    }
+
     fn serve(&mut self, progress: &mut dyn FnMut(u64)) -> Outcome {
         loop {
             self.wait_readable()?;
@@ -138,6 +147,7 @@ impl Session {
         let timeout = Timespec { tv_sec: HELPER_SILENCE_MAX.as_secs() as i64, tv_nsec: 0 };
         loop {
             match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) if self.is_starving() => {}
                 Ok(0) => return Err(Error::unavailable("the unpack helper made no progress and was ended")),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
@@ -196,7 +206,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.end();
     }

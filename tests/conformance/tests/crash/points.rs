@@ -5,11 +5,25 @@ use crate::{
     ledger::{Kind, Ledger, Truth},
     small_image, start,
 };
-use rorqual_testkit::{Api, Daemon, Options, places};
+use rorqual_testkit::{Api, Daemon, Maker, Options, Registry, places};
 use serde_json::json;
 use std::{collections::BTreeSet, fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
 
 const VARIABLE: &str = "RORQUAL_FAILPOINTS";
+/// An image that a registry has.
+const PULLED: &str = "localhost:5000/point:1";
+/// Steps that no daemon with something to lose comes by: its store is made once, and these blobs are a registry's.
+const ELSEWHERE: [&str; 3] = ["metadata.created", "content.partial-whole", "content.partial-finished"];
+
+/// A registry with [`PULLED`].
+fn registry(daemon: &Daemon) -> Registry {
+    let registry = Registry::start(Maker::Debian, daemon.netns.as_ref().expect("a network"), 5000);
+    let answer = daemon.api().send("POST", "/images/load?quiet=1", "application/x-tar", Some(&small_image(PULLED)));
+    answer.expect("load the image").ok();
+    daemon.docker(["push", "-q", PULLED]).ok();
+    daemon.docker(["rmi", PULLED]).ok();
+    registry
+}
 
 /// Every name in a `failpoint!("...")` of the sources, so that a new one is tested from its first day.
 fn names() -> BTreeSet<String> {
@@ -75,6 +89,17 @@ fn script(api: &mut Api, ledger: &Ledger, round: &str) -> Option<()> {
     if answer.text().contains("Loaded image") {
         ledger.set(Kind::Image, &tag, Truth::Present);
     }
+    ledger.set(Kind::Image, PULLED, Truth::Unknown);
+    let (name, version) = PULLED.rsplit_once(':').expect("a tag");
+    let path = format!("/images/create?fromImage={name}&tag={version}");
+    let answer = api.send("POST", &path, "application/json", None).ok()?;
+    if answer.text().contains("\"Status: ") {
+        ledger.set(Kind::Image, PULLED, Truth::Present);
+    }
+    ledger.set(Kind::Image, PULLED, Truth::Unknown);
+    if call(api, "DELETE", &format!("/images/{PULLED}"), None)? == 200 {
+        ledger.set(Kind::Image, PULLED, Truth::Absent);
+    }
     let volume = format!("point-{round}-v");
     ledger.set(Kind::Volume, &volume, Truth::Unknown);
     if call(api, "POST", "/volumes/create", Some(json!({"Name": volume})))? == 201 {
@@ -130,6 +155,7 @@ fn a_kill_at_any_named_step_leaves_a_whole_state() {
     let names = names();
     assert!(!names.is_empty(), "no fail point was found in the sources");
     let mut daemon = start("step", Options::default());
+    let registry = registry(&daemon);
     daemon.docker(["run", "-d", "--name", "witness", "hello", "count", "3"]).ok();
     let ledger = Ledger::default();
     let mut never = Vec::new();
@@ -158,11 +184,11 @@ fn a_kill_at_any_named_step_leaves_a_whole_state() {
             never.push(name.as_str());
         }
     }
-    // the store is made once, before there is anything to lose
-    never.retain(|name| *name != "metadata.created");
+    never.retain(|name| !ELSEWHERE.contains(name));
     assert!(never.is_empty(), "steps that nothing comes by: {never:?}");
     daemon.docker(["stop", "-t", "0", "witness"]).ok();
     consecutive(&daemon.docker(["logs", "witness"]).ok());
+    drop(registry);
     daemon.finish();
 }
 
@@ -170,6 +196,7 @@ fn a_kill_at_any_named_step_leaves_a_whole_state() {
 #[test]
 fn an_error_at_any_named_step_is_survived() {
     let mut daemon = start("fail", Options::default());
+    let registry = registry(&daemon);
     let ledger = Ledger::default();
     for (number, name) in names().iter().enumerate() {
         daemon.stop();
@@ -190,5 +217,6 @@ fn an_error_at_any_named_step_is_survived() {
         let wrong = ledger.compare(&daemon);
         assert!(wrong.is_empty(), "after an error at {name}: {wrong:#?}");
     }
+    drop(registry);
     daemon.finish();
 }
