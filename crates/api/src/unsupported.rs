@@ -11,7 +11,9 @@ use serde_json::json;
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident $message:literal;)*) => {$(
         $(#[$doc])*
-        pub(crate) async fn $name(_call: Call) -> Result<Reply> {
+        pub(crate) async fn $name(call: Call) -> Result<Reply> {
+            // Read to its end, or the client would see its connection break instead of the answer.
+            drop(call.archive());
             Err(Error::not_implemented($message))
         }
     )*};

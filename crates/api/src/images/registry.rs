@@ -40,7 +40,10 @@ pub(super) async fn pull(call: Call) -> Result<Reply> {
 }
 
 /// `POST /images/{name}/push`.
-pub(crate) async fn push(call: Call) -> Result<Reply> {
+pub(crate) async fn push(mut call: Call) -> Result<Reply> {
+    // Clients send their credentials once more as the body, from before there was a header. An answer that came before
+    // all of it was read would break the connection while they write.
+    call.bytes().await?;
     let reference: Reference = call.name.parse()?;
     if reference.digest().is_some() {
         return Err(Error::invalid("cannot push a digest reference"));

@@ -162,7 +162,7 @@ async fn images_volumes_and_networks() {
         ),
         ("POST", "/v1.51/images/load", Some("junk"), 200, r#"{"errorDetail":{"message":"#),
         ("POST", "/v1.51/auth", Some(r#"{"serveraddress":"127.0.0.1:1"}"#), 500, "connection refused"),
-        ("POST", "/v1.51/images/x/push", None, 200, "An image does not exist locally with the tag: x"),
+        ("POST", "/v1.51/images/x/push", Some("{}"), 200, "An image does not exist locally with the tag: x"),
         ("GET", "/v1.51/volumes", None, 200, r#"{"Volumes":[],"Warnings":null}"#),
         ("GET", "/v1.51/volumes/nope", None, 404, "get nope: no such volume"),
         (
