@@ -113,18 +113,19 @@ fn kill_group(leader: u32) {
     }
 }
 
-/// Waits until `ready` gives something, looking every few milliseconds.
+/// Waits until `ready` gives something, looking every few milliseconds. The deadline is far off: on a busy disk each
+/// commit takes seconds.
 ///
 /// # Panics
-/// After `deadline`, naming what was awaited.
+/// After [`DEADLINE`], naming what was awaited.
 #[track_caller]
-pub fn wait_for<T>(what: &str, deadline: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + deadline;
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
     loop {
         if let Some(value) = ready() {
             return value;
         }
-        assert!(Instant::now() < end, "waited {deadline:?} for {what}");
+        assert!(Instant::now() < end, "waited {DEADLINE:?} for {what}");
         thread::sleep(Duration::from_millis(3));
     }
 }

@@ -6,7 +6,6 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 const CUTTING_PROXY: &str = include_str!("../scripts/cutting_proxy.py");
@@ -21,7 +20,7 @@ impl Server {
         command.arg(format!("--net=/run/netns/{}", netns.name)).arg(program).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(command.spawn().unwrap_or_else(|error| panic!("start {program}: {error}")));
-        command::wait_for("the server to listen", Duration::from_secs(20), || {
+        command::wait_for("the server to listen", || {
             (netns.inside(&format!("ss -Htln sport = :{port} | grep -q .")).code == 0).then_some(())
         });
         server

@@ -141,7 +141,7 @@ fn a_hangup_reloads_and_says_so() {
     let begin = shell("date +%s").ok();
     fs::write(daemon.root.join("daemon.json"), r#"{"debug": true, "labels": ["reloaded=yes"]}"#).expect("write");
     daemon.signal(rustix::process::Signal::HUP);
-    command::wait_for("the new label", Duration::from_secs(5), || {
+    command::wait_for("the new label", || {
         daemon.docker(["info", "-f", "{{.Labels}} {{.Debug}}"]).stdout.contains("[reloaded=yes] true").then_some(())
     });
     // an end of whole seconds, and past the event
@@ -181,7 +181,7 @@ fn a_socket_that_was_handed_over_is_used() {
     outer.arg("-l").arg(&extra).arg(inner.get_program()).args(inner.get_args()).args(["--host", "fd://"]);
     let mut child = outer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
     let host = format!("unix://{}", extra.display());
-    let answer = command::wait_for("the handed socket", Duration::from_secs(10), || {
+    let answer = command::wait_for("the handed socket", || {
         let mut command = docker_command(&host);
         let done =
             command::finish(command.args(["version", "-f", "{{.Server.APIVersion}}"]), b"", Duration::from_secs(5));

@@ -156,7 +156,7 @@ fn many_connections_are_bounded_and_others_go_on() {
     let fds = fs::read_dir(format!("/proc/{}/fd", daemon().pid())).map_or(0, Iterator::count);
     assert!(fds < 1400, "{fds} descriptors are open");
     drop(idle);
-    rorqual_testkit::command::wait_for("service again", Duration::from_secs(10), || {
+    rorqual_testkit::command::wait_for("service again", || {
         daemon().api().try_call("GET", "/_ping", None).is_ok_and(|answer| answer.status == 200).then_some(())
     });
 }
@@ -299,7 +299,7 @@ fn descriptors_may_run_out_and_come_back() {
     drop(refused);
     drop(held);
     shell(&format!("prlimit --pid {pid} --nofile={}:", soft.trim())).ok();
-    let done = rorqual_testkit::command::wait_for("service again", Duration::from_secs(10), || {
+    let done = rorqual_testkit::command::wait_for("service again", || {
         let done = daemon.docker(["run", "--rm", "hello", "echo", "again"]);
         (done.code == 0).then_some(done.stdout)
     });

@@ -2,7 +2,7 @@
 
 use rorqual_conformance::engine;
 use rorqual_testkit::{Finished, command::wait_for, daemon, images, places};
-use std::{sync::Once, time::Duration};
+use std::sync::Once;
 
 const IMAGE: &str = "programs:bookworm";
 const MODES: [&[&str]; 2] = [&[], &["--userns", "host"]];
@@ -61,7 +61,7 @@ impl Service {
 
     #[track_caller]
     fn until(&self, script: &str) -> String {
-        wait_for(script, Duration::from_secs(40), || {
+        wait_for(script, || {
             let done = self.exec(script);
             (done.code == 0).then_some(done.stdout)
         })
@@ -153,7 +153,7 @@ fn nginx_serves_on_a_published_port() {
             "echo 'from a container' >/var/www/html/index.html; exec nginx -g 'daemon off;'",
         );
         let netns = engine().netns.as_ref().expect("networks");
-        wait_for("nginx", Duration::from_secs(20), || {
+        wait_for("nginx", || {
             let done = netns.outside("curl -s -m 2 http://198.51.100.1:8391/");
             (done.stdout == "from a container\n").then_some(())
         });

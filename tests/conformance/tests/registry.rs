@@ -7,7 +7,6 @@ use rorqual_testkit::{
     images,
 };
 use serde_json::json;
-use std::time::Duration;
 
 fn daemon(label: &str) -> Daemon {
     let daemon = Daemon::start(label);
@@ -187,9 +186,7 @@ fn an_interrupted_pull_fetches_nothing_twice() {
         let mut command = docker_command(&daemon.host());
         command.args(["pull", "localhost:5001/big:1"]).stdout(std::process::Stdio::null());
         let mut client = command.stderr(std::process::Stdio::null()).spawn().expect("start the client");
-        command::wait_for("a part of the image", Duration::from_secs(120), || {
-            (proxy.passed().0 > size * kill / 5).then_some(())
-        });
+        command::wait_for("a part of the image", || (proxy.passed().0 > size * kill / 5).then_some(()));
         daemon.crash();
         client.wait().expect("wait for the client");
         let left = daemon.leftovers();

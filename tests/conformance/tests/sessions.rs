@@ -82,9 +82,7 @@ fn an_exec_detaches_too_and_goes_on() {
     let mut terminal = name.terminal("exec -it NAME sh");
     terminal.expect("/ # ");
     terminal.send("sleep 987\r");
-    wait_for("the exec's program", Duration::from_secs(10), || {
-        name.docker("top NAME").contains("sleep 987").then_some(())
-    });
+    wait_for("the exec's program", || name.docker("top NAME").contains("sleep 987").then_some(()));
     terminal.send("\x10\x11");
     // docker's client calls a detached exec an error
     terminal.end();
@@ -96,12 +94,12 @@ fn the_window_may_change_its_size() {
     let name = Name::new("resize");
     let mut terminal = name.terminal("run -it --name NAME busybox sh");
     terminal.expect("/ # ");
-    wait_for("the first size", Duration::from_secs(10), || {
+    wait_for("the first size", || {
         terminal.send("stty size\r");
         std::thread::sleep(Duration::from_millis(100));
         terminal.shown().contains("24 80").then_some(())
     });
-    wait_for("the new size", Duration::from_secs(10), || {
+    wait_for("the new size", || {
         // A change that the client was told of before it began to listen is lost; the next one is not.
         terminal.resize(41, 100);
         terminal.resize(41, 101);
@@ -119,7 +117,7 @@ fn the_size_of_an_execs_window_changes_too() {
     name.docker("run -d --name NAME busybox sleep 1000");
     let mut terminal = name.terminal("exec -it NAME sh");
     terminal.expect("/ # ");
-    wait_for("the new size", Duration::from_secs(10), || {
+    wait_for("the new size", || {
         // A change that the client was told of before it began to listen is lost; the next one is not.
         terminal.resize(33, 98);
         terminal.resize(33, 99);
@@ -158,7 +156,7 @@ fn two_who_are_attached_see_the_same() {
     name.docker("run -dit --name NAME busybox sh");
     let mut one = name.terminal("attach NAME");
     let mut two = name.terminal("attach NAME");
-    wait_for("both to be attached", Duration::from_secs(20), || {
+    wait_for("both to be attached", || {
         one.send("echo $((1000 + 234))\r");
         std::thread::sleep(Duration::from_millis(200));
         (one.shown().contains("1234") && two.shown().contains("1234")).then_some(())

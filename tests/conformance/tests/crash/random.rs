@@ -221,8 +221,7 @@ fn nothing_acknowledged_is_lost_and_nothing_half_done_stays() {
             shared.stop.store(true, Ordering::Relaxed);
             Witnesses::served(&daemon);
         });
-        let took = daemon.boot();
-        assert!(took < Duration::from_secs(5), "start-up after kill {kill} took {took:?}");
+        daemon.boot();
         witnesses.unharmed(&daemon);
         Witnesses::served(&daemon);
         let left = daemon.leftovers();
@@ -245,7 +244,11 @@ fn nothing_acknowledged_is_lost_and_nothing_half_done_stays() {
 fn exits_that_nobody_saw_are_reported() {
     let mut daemon = start("away", Options::default());
     daemon.docker(["run", "-d", "--name", "aa", "hello", "trap", "--exit", "7"]).ok();
-    daemon.docker(["run", "-d", "--name", "bb", "--rm", "busybox", "sh", "-c", "sleep 0.5; exit 9"]).ok();
+    // they end before, at and after the kill
+    let short: Vec<String> = (0..10).map(|number| format!("bb{number}")).collect();
+    for name in &short {
+        daemon.docker(["run", "-d", "--name", name, "--rm", "busybox", "sh", "-c", "sleep 1; exit 9"]).ok();
+    }
     daemon
         .docker(["run", "-d", "--name", "cc", "--restart", "always", "busybox", "sh", "-c", "sleep 0.5; echo again"])
         .ok();
@@ -253,14 +256,14 @@ fn exits_that_nobody_saw_are_reported() {
         .docker(["run", "-d", "--name", "dd", "busybox", "sh", "-c", "echo before; sleep 0.5; echo after; exit 5"])
         .ok();
     let pid = daemon.api().get("/containers/aa/json")["State"]["Pid"].as_i64().expect("a pid");
-    rorqual_testkit::command::wait_for("the trap", Duration::from_secs(5), || {
+    rorqual_testkit::command::wait_for("the trap", || {
         daemon.docker(["logs", "aa"]).stdout.contains("ready").then_some(())
     });
     daemon.kill();
     rorqual_testkit::shell(&format!("kill -TERM {pid}; sleep 1.5")).ok();
     daemon.boot();
     for (name, code) in [("aa", 7), ("dd", 5)] {
-        let state = rorqual_testkit::command::wait_for("its exit", Duration::from_secs(5), || {
+        let state = rorqual_testkit::command::wait_for("its exit", || {
             let state = daemon.api().get(&format!("/containers/{name}/json"))["State"].clone();
             (state["Status"] == "exited").then_some(state)
         });
@@ -270,10 +273,12 @@ fn exits_that_nobody_saw_are_reported() {
     }
     assert_eq!(daemon.docker(["logs", "dd"]).ok(), "before\nafter\n");
     assert_eq!(daemon.docker(["wait", "aa"]).ok(), "7\n");
-    rorqual_testkit::command::wait_for("removal of b", Duration::from_secs(5), || {
-        (daemon.api().call("GET", "/containers/bb/json", None).status == 404).then_some(())
-    });
-    rorqual_testkit::command::wait_for("the restart of c", Duration::from_secs(10), || {
+    for name in short {
+        rorqual_testkit::command::wait_for(&format!("removal of {name}"), || {
+            (daemon.api().call("GET", &format!("/containers/{name}/json"), None).status == 404).then_some(())
+        });
+    }
+    rorqual_testkit::command::wait_for("the restart of c", || {
         (daemon.docker(["logs", "cc"]).stdout.lines().count() >= 2).then_some(())
     });
     daemon.finish();
@@ -289,7 +294,7 @@ fn standard_input_survives_the_daemon() {
         let mut command = rorqual_testkit::daemon::docker_command(&daemon.host());
         command.args(["attach", "--sig-proxy=false", "cat"]);
         rorqual_testkit::command::finish(&mut command, line.as_bytes(), Duration::from_secs(1));
-        rorqual_testkit::command::wait_for("the echo", Duration::from_secs(5), || {
+        rorqual_testkit::command::wait_for("the echo", || {
             daemon.docker(["logs", "cat"]).stdout.ends_with(&line).then_some(())
         });
         daemon.crash();
@@ -312,7 +317,7 @@ fn a_paused_container_stays_paused() {
     thread::sleep(Duration::from_millis(200));
     assert_eq!(daemon.docker(["logs", "pp"]).ok(), before);
     daemon.docker(["unpause", "pp"]).ok();
-    rorqual_testkit::command::wait_for("it to go on", Duration::from_secs(5), || {
+    rorqual_testkit::command::wait_for("it to go on", || {
         (daemon.docker(["logs", "pp"]).stdout.len() > before.len()).then_some(())
     });
     daemon.finish();

@@ -29,17 +29,13 @@ fn a_killed_supervisor_is_noticed_at_once_and_its_container_ends() {
         assert!(!cgroup.is_empty());
         let begin = Instant::now();
         kill(shim);
-        wait_for("the exit", Duration::from_secs(5), || {
-            (daemon.api().get("/containers/aa/json")["State"]["Running"] == false).then_some(())
-        });
+        wait_for("the exit", || (daemon.api().get("/containers/aa/json")["State"]["Running"] == false).then_some(()));
         let noticed = begin.elapsed();
         assert!(noticed < Duration::from_millis(400), "noticed after {noticed:?}");
         let state = daemon.api().get("/containers/aa/json")["State"].clone();
         assert_eq!(state["ExitCode"].as_i64(), Some(137), "{state}");
         assert!(!state["Error"].as_str().unwrap_or_default().is_empty(), "no reason is recorded: {state}");
-        wait_for("the processes to end", Duration::from_secs(2), || {
-            (!fs::exists(format!("/proc/{pid}")).unwrap_or(false)).then_some(())
-        });
+        wait_for("the processes to end", || (!fs::exists(format!("/proc/{pid}")).unwrap_or(false)).then_some(()));
         let left = daemon.leftovers();
         assert!(left.is_empty(), "{left:#?}");
         daemon.docker(["start", "aa"]).ok();
@@ -56,13 +52,11 @@ fn restart_policy_and_removal_follow_a_killed_supervisor() {
     let (old, shim) = pids(&daemon, "again");
     kill(shim);
     kill(pids(&daemon, "gone").1);
-    wait_for("the restart", Duration::from_secs(5), || {
+    wait_for("the restart", || {
         let state = daemon.api().get("/containers/again/json")["State"].clone();
         (state["Running"] == true && state["Pid"].as_i64() != Some(old.into())).then_some(())
     });
-    wait_for("the removal", Duration::from_secs(5), || {
-        (daemon.api().call("GET", "/containers/gone/json", None).status == 404).then_some(())
-    });
+    wait_for("the removal", || (daemon.api().call("GET", "/containers/gone/json", None).status == 404).then_some(()));
     daemon.finish();
 }
 
@@ -74,13 +68,11 @@ fn a_supervisor_that_dies_while_the_daemon_is_away_is_found_dead() {
     daemon.kill();
     kill(shim);
     daemon.boot();
-    wait_for("the exit", Duration::from_secs(5), || {
+    wait_for("the exit", || {
         // killed by us where it still ran, unknown where it was gone already
         let code = daemon.api().get("/containers/aa/json")["State"]["ExitCode"].as_i64();
         matches!(code, Some(137 | 255)).then_some(())
     });
-    wait_for("its process to end", Duration::from_secs(2), || {
-        (!fs::exists(format!("/proc/{pid}")).unwrap_or(false)).then_some(())
-    });
+    wait_for("its process to end", || (!fs::exists(format!("/proc/{pid}")).unwrap_or(false)).then_some(()));
     daemon.finish();
 }

@@ -56,7 +56,7 @@ fn leak_attach() {
     for _ in 0..races() * 3 {
         round();
     }
-    wait_for("descriptors to be closed", Duration::from_secs(40), || {
+    wait_for("descriptors to be closed", || {
         let ((daemon_fds, _), (shim_fds, _)) = settled();
         (daemon_fds <= before.0.0 + 3 && shim_fds <= before.1.0 + 1).then_some(())
     });
@@ -81,9 +81,7 @@ fn leak_exec() {
     let (daemon_before, shim_before) = (cost(daemon().pid()), cost(shim));
     run(races());
     // a client's connection may be closed a moment after the client has gone
-    wait_for("descriptors to be closed", Duration::from_secs(40), || {
-        (cost(daemon().pid()).0 <= daemon_before.0 + 3).then_some(())
-    });
+    wait_for("descriptors to be closed", || (cost(daemon().pid()).0 <= daemon_before.0 + 3).then_some(()));
     let shim_after = cost(shim);
     assert!(shim_after.0 <= shim_before.0 && shim_after.1 < shim_before.1 + 512, "{shim_before:?} {shim_after:?}");
     docker("rm -f leak-exec").ok();
