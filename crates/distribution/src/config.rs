@@ -19,6 +19,8 @@ pub struct Config {
     pub certs_dirs: Vec<PathBuf>,
     /// Mirrors of any registry. The first rule that fits a name counts.
     pub rules: Vec<HostRule>,
+    /// Other nodes, asked in this order for what is named by digest, before mirrors and registries.
+    pub peers: Vec<Peer>,
     /// Proxies.
     pub proxies: Proxies,
     /// How we name ourselves.
@@ -32,6 +34,7 @@ impl Default for Config {
             insecure_registries: Vec::new(),
             certs_dirs: vec![PathBuf::from("/etc/docker/certs.d")],
             rules: Vec::new(),
+            peers: Vec::new(),
             proxies: Proxies::default(),
             user_agent: concat!("rorqual/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -65,6 +68,24 @@ pub struct Mirror {
     /// What the rule's prefix becomes there: `proxy/library/`. Absent, names stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+}
+
+/// A node that serves the blobs it has to those who know its password, whatever repository they are of.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// `https://node2.example.org:2378`; `http://` only where the host is insecure. Its certificate authority is found
+    /// as a registry's is.
+    pub url: String,
+    /// Who we are there.
+    pub username: String,
+    /// And how we show it.
+    pub password: String,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("url", &self.url).field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// Proxies, as dockerd's `proxies`. Loopback addresses are never reached through one.

@@ -208,7 +208,7 @@ impl Download {
     /// The next server may have the blob too; it is the same wherever it comes from.
     fn next_server(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(route) = self.repository.routes.get(self.server + 1) else { return Err(failure) };
-        tracing::debug!(error = %failure.error, next = %route.endpoint.origin, "a mirror failed; the next is asked");
+        tracing::debug!(error = %failure.error, next = %route.endpoint.origin, "a server failed; the next is asked");
         self.server += 1;
         self.backoff = Backoff::new(&route.shared.pace, limits::ATTEMPTS_MAX);
         Ok(())

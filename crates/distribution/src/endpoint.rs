@@ -31,8 +31,19 @@ pub(crate) struct Endpoint {
     pub(crate) name: String,
     /// Whether plain HTTP is tried where HTTPS does not work.
     pub(crate) may_be_plain: bool,
-    /// Whether another server is asked when this one does not have it.
-    pub(crate) is_mirror: bool,
+    /// What is expected of it.
+    pub(crate) role: Role,
+}
+
+/// What is expected of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Another node: it has what it has, by digest, and is not waited for.
+    Peer,
+    /// Another server is asked when it does not have something.
+    Mirror,
+    /// Its word is the last.
+    Registry,
 }
 
 impl Endpoint {
@@ -99,19 +110,24 @@ impl Rules {
                     (Some(prefix), Some(rest)) => format!("{prefix}{rest}"),
                     _ => path.to_owned(),
                 };
-                endpoints.push(endpoint(url.clone(), name, true, &is_insecure)?);
+                endpoints.push(endpoint(url.clone(), name, Role::Mirror, &is_insecure)?);
             }
         }
         if own {
-            endpoints.push(endpoint(registry, path.to_owned(), false, &is_insecure)?);
+            endpoints.push(endpoint(registry, path.to_owned(), Role::Registry, &is_insecure)?);
         } else if let Some(last) = endpoints.last_mut() {
-            last.is_mirror = false;
+            last.role = Role::Registry;
         }
         Ok(endpoints)
     }
 }
 
-fn endpoint(mut base: Url, name: String, is_mirror: bool, is_insecure: &impl Fn(&Origin) -> bool) -> Result<Endpoint> {
+pub(crate) fn endpoint(
+    mut base: Url,
+    name: String,
+    role: Role,
+    is_insecure: &impl Fn(&Origin) -> bool,
+) -> Result<Endpoint> {
     if !base.path().ends_with('/') {
         let path = format!("{}/", base.path());
         base.set_path(&path);
@@ -123,7 +139,7 @@ fn endpoint(mut base: Url, name: String, is_mirror: bool, is_insecure: &impl Fn(
     }
     let origin = Origin::of(&base)?;
     let may_be_plain = origin.is_https() && is_insecure(&origin);
-    Ok(Endpoint { base, origin, name, may_be_plain, is_mirror })
+    Ok(Endpoint { base, origin, name, may_be_plain, role })
 }
 
 /// The address of the registry that names call `domain`.

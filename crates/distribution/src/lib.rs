@@ -28,7 +28,7 @@ mod tls;
 mod transport;
 mod upload;
 
-pub use config::{Config, HostRule, Mirror, Proxies};
+pub use config::{Config, HostRule, Mirror, Peer, Proxies};
 pub use credentials::Credentials;
 pub use download::Download;
 pub use endpoint::Access;
@@ -41,16 +41,17 @@ use auth::{Authorizer, Manners, Memory, Scopes};
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use clients::Clients;
 use config::Insecure;
-use endpoint::Rules;
+use endpoint::{Endpoint, Role, Rules};
 use origin::Origin;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
 use retry::Pace;
-use rorqual_error::{Error, Result};
+use rorqual_error::{Context as _, Error, Result};
 use rorqual_types::{Digest, Reference};
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 use tls::Trust;
 use transport::Route;
@@ -69,6 +70,9 @@ pub(crate) struct Shared {
     /// Of insecure registries that have answered: whether they speak plain HTTP.
     plain: Mutex<HashMap<Origin, bool>>,
     pace: Pace,
+    peers: Vec<(Url, Credentials)>,
+    /// Other nodes that failed, and until when they are left alone.
+    away: Mutex<HashMap<Origin, Instant>>,
 }
 
 /// One repository of one registry, for one user. Clones are the same.
@@ -76,8 +80,10 @@ pub(crate) struct Shared {
 pub struct Repository {
     reference: Reference,
     access: Access,
-    /// At least one; the registry itself, or the last mirror, is the last.
+    /// Other nodes, then at least one: mirrors, and the registry itself, or the last mirror, as the last.
     routes: Arc<[Route]>,
+    /// How many of them are other nodes.
+    peers: usize,
 }
 
 /// What names a manifest within a repository.
@@ -140,10 +146,12 @@ impl Registries {
     fn with_pace(config: Config, pace: Pace) -> Result<Self> {
         let rules = Rules::new(&config)?;
         let insecure = Insecure::parse(&config.insecure_registries)?;
+        let peers = peers(&config.peers, &insecure)?;
         let trust = Arc::new(Trust::new(config.certs_dirs, insecure));
         let clients = Clients::new(trust.clone(), config.proxies, config.user_agent)?;
         let (memory, plain) = (Memory::default(), Mutex::default());
-        Ok(Self(Arc::new(Shared { rules, trust, clients, memory, plain, pace })))
+        let away = Mutex::default();
+        Ok(Self(Arc::new(Shared { rules, trust, clients, memory, plain, pace, peers, away })))
     }
 
     /// The repository that a reference names. Speaks to nobody yet.
@@ -151,22 +159,62 @@ impl Registries {
         let insecure = |origin: &Origin| self.0.trust.is_insecure(origin);
         let registry = Origin::of(&endpoint::registry_url(reference.domain())?)?;
         let actions = if access == Access::Push { "pull,push" } else { "pull" };
-        let route = |endpoint: endpoint::Endpoint| {
+        let route = |endpoint: Endpoint, credentials: &Credentials, of: &Origin| {
             let scopes = Scopes::repository(&endpoint.name, actions);
-            let own = (credentials.clone(), registry.clone());
-            let authorizer = Authorizer::new(&self.0, own.0, own.1, scopes, Manners::Challenged);
+            let authorizer = Authorizer::new(&self.0, credentials.clone(), of.clone(), scopes, Manners::Challenged);
             Route { shared: self.0.clone(), endpoint, authorizer: Arc::new(authorizer) }
         };
         let endpoints = self.0.rules.endpoints(reference, access, insecure)?;
-        let routes: Arc<[Route]> = endpoints.into_iter().map(route).collect();
-        if routes.is_empty() {
+        if endpoints.is_empty() {
             return Err(Error::internal(format!("no server for {}", reference.familiar_name())));
         }
-        Ok(Repository { reference: reference.clone(), access, routes })
+        let mut routes = Vec::new();
+        for (url, credentials) in self.0.peers.iter().filter(|_| access == Access::Pull) {
+            let path = reference.name().split_once('/').map_or(reference.name(), |(_, path)| path);
+            let endpoint = endpoint::endpoint(url.clone(), path.to_owned(), Role::Peer, &insecure)?;
+            let origin = endpoint.origin.clone();
+            routes.push(route(endpoint, credentials, &origin));
+        }
+        let peers = routes.len();
+        routes.extend(endpoints.into_iter().map(|endpoint| route(endpoint, &credentials, &registry)));
+        Ok(Repository { reference: reference.clone(), access, routes: routes.into(), peers })
     }
 }
 
+/// The nodes of a configuration, checked.
+fn peers(list: &[Peer], insecure: &Insecure) -> Result<Vec<(Url, Credentials)>> {
+    if list.len() > limits::PEERS_MAX {
+        return Err(Error::invalid(format!("more than {} nodes are listed for blobs", limits::PEERS_MAX)));
+    }
+    let checked = |peer: &Peer| {
+        let url = config::mirror_url(&peer.url).with_context(|| "a node listed for blobs".to_owned())?;
+        let origin = Origin::of(&url)?;
+        if !origin.is_https() && !insecure.covers(origin.host(), origin.port()) {
+            return Err(Error::invalid(format!(
+                "node {origin}: its password would be sent in plain text: use https, or list the host in \
+                 insecure-registries"
+            )));
+        }
+        if peer.username.is_empty() || peer.password.is_empty() {
+            return Err(Error::invalid(format!("node {origin}: a user name and a password are needed")));
+        }
+        Ok((url, Credentials::password(&peer.username, &peer.password)))
+    };
+    list.iter().map(checked).collect()
+}
+
 impl Shared {
+    /// Whether a node failed lately.
+    fn is_away(&self, peer: &Origin) -> bool {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.get(peer).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn leave_alone(&self, peer: &Origin) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.insert(peer.clone(), Instant::now() + limits::PEER_PAUSE);
+    }
+
     fn speaks_plain(&self, origin: &Origin) -> Option<bool> {
         self.plain.lock().unwrap_or_else(PoisonError::into_inner).get(origin).copied()
     }
@@ -193,7 +241,13 @@ impl Repository {
 
     /// A walk along the servers, from the first mirror to the registry.
     fn walk(&self) -> Walk<'_> {
-        Walk { routes: &self.routes, at: 0 }
+        Walk { routes: &self.routes, at: self.peers }
+    }
+
+    /// The walk to what a tag or a digest names: what it is under a digest, any node may say.
+    fn walk_to(&self, target: &TagOrDigest) -> Walk<'_> {
+        let at = if target.digest().is_some() { 0 } else { self.peers };
+        Walk { routes: &self.routes, at }
     }
 
     /// The failure in the words that docker's clients know.
@@ -236,8 +290,8 @@ impl<'a> Walk<'a> {
     fn last_word<T>(&mut self, answer: Result<T, Failure>) -> Option<Result<T, Failure>> {
         match answer {
             Err(failure) if self.at + 1 < self.routes.len() => {
-                let mirror = &self.route().endpoint.origin;
-                tracing::debug!(%mirror, error = %failure.error, "a mirror failed; the next server is asked");
+                let server = &self.route().endpoint.origin;
+                tracing::debug!(%server, error = %failure.error, "a server failed; the next one is asked");
                 self.at += 1;
                 None
             }

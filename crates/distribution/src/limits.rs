@@ -44,6 +44,12 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// A connection, its name lookup and its TLS handshake.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long another node may take to answer: the registry has the same.
+pub const PEER_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a node that did not answer is left alone.
+pub const PEER_PAUSE: Duration = Duration::from_secs(30);
+/// Other nodes that may be listed: each may be asked for each blob.
+pub const PEERS_MAX: usize = 64;
 /// From a request to the head of its answer: a registry that assembles a blob from its store may think for a while.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 /// A stream that delivers nothing, or takes nothing, for this long is cut and resumed.

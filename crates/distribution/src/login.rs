@@ -5,7 +5,7 @@ use crate::{
     answer::clip,
     auth::{Authorizer, Manners, Scopes},
     credentials::{Credentials, HUB_INDEX},
-    endpoint::{Endpoint, registry_url},
+    endpoint::{Endpoint, Role, registry_url},
     limits,
     origin::Origin,
     transport::{Call, Route},
@@ -122,7 +122,8 @@ impl Registries {
         let base = registry_url(domain)?;
         let origin = Origin::of(&base)?;
         let may_be_plain = self.0.trust.is_insecure(&origin);
-        let endpoint = Endpoint { base, origin: origin.clone(), name: String::new(), may_be_plain, is_mirror: false };
+        let endpoint =
+            Endpoint { base, origin: origin.clone(), name: String::new(), may_be_plain, role: Role::Registry };
         let authorizer = Authorizer::new(&self.0, credentials.clone(), origin, Scopes::default(), manners);
         Ok(Route { shared: self.0.clone(), endpoint, authorizer: Arc::new(authorizer) })
     }

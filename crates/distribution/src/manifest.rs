@@ -37,7 +37,7 @@ impl Repository {
     /// # Errors
     /// `NotFound`; `InvalidArgument` where digest, media type and document do not agree; `NotImplemented` for schema 1.
     pub async fn manifest(&self, target: &TagOrDigest, max: u64) -> Result<Manifest> {
-        let mut walk = self.walk();
+        let mut walk = self.walk_to(target);
         loop {
             let found = manifest(walk.route(), target, max.min(MANIFEST_BYTES_MAX)).await;
             if let Some(found) = walk.last_word(found) {
@@ -49,7 +49,7 @@ impl Repository {
     /// The descriptor of what a tag or a digest names, without its bytes where the registry tells enough. What it
     /// tells is not verified: fetch the manifest by the digest before it is used.
     pub async fn resolve(&self, target: &TagOrDigest) -> Result<Descriptor> {
-        let mut walk = self.walk();
+        let mut walk = self.walk_to(target);
         let told = loop {
             let told = head(walk.route(), target).await;
             if let Some(told) = walk.last_word(told) {

@@ -3,6 +3,7 @@
 mod auth;
 mod fake;
 mod lists;
+mod peers;
 mod pull;
 mod push;
 mod redirects;

@@ -6,7 +6,7 @@ use crate::{
     auth::Authorizer,
     challenge::challenges,
     clients::Sender,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Role},
     limits, network,
     origin::{Origin, check_redirect, join, shown},
     retry::Backoff,
@@ -146,7 +146,7 @@ impl Route {
     /// How often a request is tried here.
     pub(crate) fn attempts_max(&self) -> u32 {
         // Another server is asked when a mirror does not answer: it is not waited for.
-        if self.endpoint.is_mirror { 1 } else { limits::ATTEMPTS_MAX }
+        if self.endpoint.role == Role::Registry { limits::ATTEMPTS_MAX } else { 1 }
     }
 
     /// The origin of the registry, by the scheme that it was found to speak.
@@ -156,6 +156,9 @@ impl Route {
 
     /// Makes a request; every status but a success is a failure.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        if self.endpoint.role == Role::Peer {
+            return self.ask_peer(call).await;
+        }
         let mut backoff = Backoff::new(&self.shared.pace, if call.repeatable { self.attempts_max() } else { 1 });
         loop {
             let failure = match self.attempt(call).await {
@@ -169,6 +172,24 @@ impl Route {
             tracing::debug!(error = %failure.error, ?wait, "a request to a registry failed; it is made again");
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// One attempt at another node; one that has something else to say than that it has nothing is then left alone for
+    /// a while, so that a node that is away does not cost each blob of an image its deadline.
+    async fn ask_peer(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let peer = &self.endpoint.origin;
+        if self.shared.is_away(peer) {
+            return Err(Failure::last(Error::unavailable(format!("node {peer} failed lately"))));
+        }
+        let answer = timeout(limits::PEER_DEADLINE, self.attempt(call)).await;
+        let answer = answer.unwrap_or_else(|_| Err(network::late(&call.method, &self.endpoint.base)));
+        if let Err(failure) = &answer
+            && failure.status != Some(StatusCode::NOT_FOUND)
+        {
+            tracing::warn!(%peer, error = %failure.error, "another node that is listed for blobs cannot be used");
+            self.shared.leave_alone(peer);
+        }
+        answer
     }
 
     /// As [`Route::send`], with the whole body read; a body that breaks off is another reason to try again.
