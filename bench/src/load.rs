@@ -13,7 +13,7 @@ use std::{
 
 const TAG: &str = "rorqual-bench-big:latest";
 
-fn archive() -> Result<PathBuf> {
+pub(crate) fn archive() -> Result<PathBuf> {
     let path = places::cache().join("bench-big-1.tar");
     if path.exists() {
         return Ok(path);

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod cpu;
+mod distribution;
 mod lifecycle;
 mod load;
 mod memory;
@@ -31,7 +32,7 @@ struct Bench {
     once: fn(&mut Target) -> Result<Sample>,
 }
 
-const ALL: [Bench; 7] = [
+const ALL: [Bench; 8] = [
     Bench {
         name: "lifecycle",
         about: "create, start, wait, remove over the API: none, bridge; 1, 8, 32 in flight",
@@ -53,6 +54,12 @@ const ALL: [Bench; 7] = [
         once: memory::once,
     },
     Bench { name: "load", about: "load of an image of 400 MB", rounds: 3, once: load::once },
+    Bench {
+        name: "distribution",
+        about: "pull, save and push of the same image, gzip and zstd, with docker-registry on loopback",
+        rounds: 3,
+        once: distribution::once,
+    },
     Bench {
         name: "startup",
         about: "ready with 200 stopped and with 100 running containers (needs --ctl or --ours)",

@@ -8,7 +8,7 @@ use anyhow::Result;
 use std::{fs, thread, time::Duration};
 
 /// Proportional set size of all processes, in MiB.
-fn pss(target: &Target) -> Result<f64> {
+pub(crate) fn pss(target: &Target) -> Result<f64> {
     let mut kib = 0.0;
     for pid in target.processes()? {
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };

@@ -70,22 +70,17 @@ pub struct Mirror {
     pub prefix: Option<String>,
 }
 
-/// A node that serves the blobs it has to those who know its password, whatever repository they are of.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// A node that serves the blobs it has to those who know a password, whatever repository they are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Peer {
-    /// `https://node2.example.org:2378`; `http://` only where the host is insecure. Its certificate authority is found
+    /// `https://node2.example.org:5002`; `http://` only where the host is insecure. Its certificate authority is found
     /// as a registry's is.
     pub url: String,
     /// Who we are there.
     pub username: String,
-    /// And how we show it.
-    pub password: String,
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("url", &self.url).field("username", &self.username).finish_non_exhaustive()
-    }
+    /// The file that holds the password, and nothing else.
+    pub password_file: PathBuf,
 }
 
 /// Proxies, as dockerd's `proxies`. Loopback addresses are never reached through one.

@@ -50,6 +50,9 @@ use rorqual_types::{Digest, Reference};
 use std::{
     collections::HashMap,
     fmt,
+    fs::File,
+    io::Read as _,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -195,12 +198,24 @@ fn peers(list: &[Peer], insecure: &Insecure) -> Result<Vec<(Url, Credentials)>> 
                  insecure-registries"
             )));
         }
-        if peer.username.is_empty() || peer.password.is_empty() {
-            return Err(Error::invalid(format!("node {origin}: a user name and a password are needed")));
+        if peer.username.is_empty() {
+            return Err(Error::invalid(format!("node {origin}: a user name is needed")));
         }
-        Ok((url, Credentials::password(&peer.username, &peer.password)))
+        Ok((url, Credentials::password(&peer.username, password(&peer.password_file)?)))
     };
     list.iter().map(checked).collect()
+}
+
+fn password(file: &Path) -> Result<String> {
+    let named = || format!("read the password in {}", file.display());
+    let mut text = String::new();
+    let opened = File::open(file).with_context(named)?;
+    opened.take(limits::PASSWORD_FILE_BYTES_MAX + 1).read_to_string(&mut text).with_context(named)?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() || text.len() as u64 > limits::PASSWORD_FILE_BYTES_MAX || password.contains('\n') {
+        return Err(Error::invalid(format!("{} must hold one line, the password", file.display())));
+    }
+    Ok(password.to_owned())
 }
 
 impl Shared {

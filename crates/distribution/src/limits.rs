@@ -48,6 +48,8 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 pub const PEER_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a node that did not answer is left alone.
 pub const PEER_PAUSE: Duration = Duration::from_secs(30);
+/// Bytes of a file with a password.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
 /// Other nodes that may be listed: each may be asked for each blob.
 pub const PEERS_MAX: usize = 64;
 /// From a request to the head of its answer: a registry that assembles a blob from its store may think for a while.

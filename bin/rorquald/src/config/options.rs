@@ -97,6 +97,7 @@ pub const OPTIONS: &[Opt] = &[
     ),
     opt("bip", "bip", Text, Works, "IPv4 address and prefix of the default bridge"),
     opt("bip6", "bip6", Text, Works, "IPv6 address and prefix of the default bridge"),
+    opt("", "blob-peers", Other, Works, ""),
     short(
         'b',
         opt("bridge", "bridge", Text, Works, "Name of the default bridge (rorqual0); none turns bridge networking off"),

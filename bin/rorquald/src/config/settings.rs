@@ -286,10 +286,15 @@ fn distribution(merged: &Merged) -> Result<rorqual_engine::registry::Config> {
         Some(rules) => serde_json::from_value(rules.clone()).context("registry-rules")?,
         None => Vec::new(),
     };
+    let peers = match merged.other("blob-peers") {
+        Some(peers) => serde_json::from_value(peers.clone()).context("blob-peers")?,
+        None => Vec::new(),
+    };
     Ok(rorqual_engine::registry::Config {
         registry_mirrors: merged.list("registry-mirror").to_vec(),
         insecure_registries: merged.list("insecure-registry").to_vec(),
         rules,
+        peers,
         proxies: rorqual_engine::registry::Proxies { http_proxy, https_proxy, no_proxy },
         ..Default::default()
     })
