@@ -6,6 +6,7 @@ use flate2::bufread::MultiGzDecoder;
 use rorqual_error::{Context, Error, Result};
 use rorqual_types::Digest;
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     sync::{
@@ -162,11 +163,14 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
 
 fn pump(source: File, chunks: &SyncSender<io::Result<Chunk>>, hasher: Option<&SyncSender<Chunk>>) -> io::Result<()> {
     let (mut source, _) = decompressed(source).map_err(io::Error::other)?;
+    let mut buffers = Buffers::default();
     loop {
-        let mut bytes = Vec::with_capacity(CHUNK_BYTES);
-        (&mut source).take(CHUNK_BYTES as u64).read_to_end(&mut bytes)?;
-        let ended = bytes.is_empty();
-        let chunk = Arc::new(bytes);
+        let mut chunk = buffers.take();
+        let bytes = Arc::make_mut(&mut chunk);
+        let length = fill(&mut source, bytes)?;
+        bytes.truncate(length);
+        buffers.give(&chunk);
+        let ended = length == 0;
         if let Some(hasher) = hasher.filter(|_| !ended) {
             let _ = hasher.send(chunk.clone());
         }
@@ -174,6 +178,42 @@ fn pump(source: File, chunks: &SyncSender<io::Result<Chunk>>, hasher: Option<&Sy
         if chunks.send(Ok(chunk)).is_err() || ended {
             return Ok(());
         }
+    }
+}
+
+/// Reads until the buffer is full or the source has ended; how many bytes.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match source.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Chunks that were filled, oldest first: one that nobody holds any more is filled again, which costs neither the
+/// kernel's work for new memory nor ours to clear it.
+#[derive(Default)]
+struct Buffers(VecDeque<Chunk>);
+
+impl Buffers {
+    /// A buffer of a chunk's length.
+    fn take(&mut self) -> Chunk {
+        if self.0.front_mut().is_some_and(|chunk| Arc::get_mut(chunk).is_some())
+            && let Some(mut chunk) = self.0.pop_front()
+        {
+            Arc::make_mut(&mut chunk).resize(CHUNK_BYTES, 0);
+            return chunk;
+        }
+        Arc::new(vec![0; CHUNK_BYTES])
+    }
+
+    fn give(&mut self, chunk: &Chunk) {
+        self.0.push_back(chunk.clone());
     }
 }
 
