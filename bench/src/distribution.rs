@@ -60,13 +60,16 @@ fn fill(beside: i32, data: &Path) -> Result<()> {
     }
     let _registry = Registry::start(beside, FULL, data)?;
     for coding in ["gzip", "zstd"] {
+        let archive = data.with_extension(coding);
+        fs::write(&archive, load::image().oci_archive(Some(coding)))?;
         let line = format!(
-            "nsenter --net=/proc/{beside}/ns/net skopeo copy -q --insecure-policy --dest-tls-verify=false --format oci \
-             --dest-compress-format {coding} docker-archive:{} docker://localhost:{FULL}/big:{coding}",
-            load::archive()?.display()
+            "nsenter --net=/proc/{beside}/ns/net skopeo copy -q --insecure-policy --dest-tls-verify=false \
+             oci-archive:{} docker://localhost:{FULL}/big-{coding}:1",
+            archive.display()
         );
         let done = command::shell(&line);
         ensure!(done.code == 0, "{done}");
+        fs::remove_file(&archive)?;
     }
     Ok(fs::write(whole, "")?)
 }
@@ -122,9 +125,9 @@ pub(crate) fn once(target: &mut Target) -> Result<Sample> {
     let _full = Registry::start(daemon, FULL, &data)?;
     let mut sample = Vec::new();
     for coding in ["gzip", "zstd"] {
-        let name = format!("localhost:{FULL}/big");
+        let name = format!("localhost:{FULL}/big-{coding}");
         let begin = Instant::now();
-        let pull = format!("/images/create?fromImage={name}&tag={coding}");
+        let pull = format!("/images/create?fromImage={name}&tag=1");
         let (memory, _) = peak(target, || stream(target, "POST", &pull))?;
         let took = begin.elapsed().as_secs_f64();
         sample.push((format!("pull {coding}, s"), took));
@@ -132,7 +135,7 @@ pub(crate) fn once(target: &mut Target) -> Result<Sample> {
         sample.push((format!("pull {coding}, peak MiB above idle"), memory));
 
         let begin = Instant::now();
-        let bytes = stream(target, "GET", &format!("/images/{name}:{coding}/get"))?;
+        let bytes = stream(target, "GET", &format!("/images/{name}:1/get"))?;
         sample.push((format!("save {coding}, s"), begin.elapsed().as_secs_f64()));
         sample.push((format!("save {coding}, MB of archive"), bytes as f64 / 1e6));
 
@@ -140,7 +143,7 @@ pub(crate) fn once(target: &mut Target) -> Result<Sample> {
         let empty = Registry::start(daemon, EMPTY, &scratch.path().join("data"))?;
         let other = format!("localhost:{EMPTY}/big");
         let mut api = target.api();
-        Target::call(&mut api, "POST", &format!("/images/{name}:{coding}/tag?repo={other}&tag={coding}"), None)?;
+        Target::call(&mut api, "POST", &format!("/images/{name}:1/tag?repo={other}&tag=1"), None)?;
         let begin = Instant::now();
         stream(target, "POST", &format!("/images/{other}/push?tag={coding}"))?;
         let took = begin.elapsed().as_secs_f64();
@@ -149,7 +152,7 @@ pub(crate) fn once(target: &mut Target) -> Result<Sample> {
         drop(empty);
 
         let begin = Instant::now();
-        for name in [format!("{other}:{coding}"), format!("{name}:{coding}")] {
+        for name in [format!("{other}:1"), format!("{name}:1")] {
             Target::call(&mut api, "DELETE", &format!("/images/{name}?force=1"), None)?;
         }
         sample.push((format!("removal {coding}, s"), begin.elapsed().as_secs_f64()));

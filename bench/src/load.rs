@@ -13,11 +13,15 @@ use std::{
 
 const TAG: &str = "rorqual-bench-big:latest";
 
-pub(crate) fn archive() -> Result<PathBuf> {
+fn archive() -> Result<PathBuf> {
     let path = places::cache().join("bench-big-1.tar");
     if path.exists() {
         return Ok(path);
     }
+    Ok(image().save(&path))
+}
+
+pub(crate) fn image() -> Archive {
     let mut image = Archive::new(TAG, json!({"Cmd": ["x"]}));
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for layer in 0..3 {
@@ -35,7 +39,7 @@ pub(crate) fn archive() -> Result<PathBuf> {
         }
         image = image.layer(tar.finish());
     }
-    Ok(image.save(&path))
+    image
 }
 
 /// One load, and the removal again.
