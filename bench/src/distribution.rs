@@ -145,7 +145,7 @@ pub(crate) fn once(target: &mut Target) -> Result<Sample> {
         let mut api = target.api();
         Target::call(&mut api, "POST", &format!("/images/{name}:1/tag?repo={other}&tag=1"), None)?;
         let begin = Instant::now();
-        stream(target, "POST", &format!("/images/{other}/push?tag={coding}"))?;
+        stream(target, "POST", &format!("/images/{other}/push?tag=1"))?;
         let took = begin.elapsed().as_secs_f64();
         sample.push((format!("push {coding}, s"), took));
         sample.push((format!("push {coding}, unpacked MB/s"), SIZE / took));
