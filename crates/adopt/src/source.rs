@@ -7,13 +7,13 @@ use crate::{
     root::Root,
     volume,
 };
-use rorqual_error::{Context, Error, Result};
+use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_types::Digest;
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
-use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeSet, ffi::OsStr, fs::File, path::Path, sync::Arc};
 
 /// Where dockerd keeps the containerd it starts itself.
 const OWN_CONTAINERD: &str = "containerd/daemon";
@@ -48,6 +48,17 @@ impl Source {
             return Err(Error::invalid(format!(
                 "{shown} is not dockerd's data root: it has no containers or no volumes"
             )));
+        }
+        // The name may be hidden behind a link: what counts is where it leads.
+        let real = std::fs::canonicalize(directory).with_context(|| format!("find {shown}"))?;
+        if real.file_name().is_some_and(is_remapped) {
+            return Err(Error::new(
+                Kind::NotImplemented,
+                format!(
+                    "{shown} is the data root of remapped user namespaces (userns-remap): its files belong to shifted \
+                     ids, and cannot be taken; save the images and copy the volumes with that dockerd"
+                ),
+            ));
         }
         let mut held = Vec::new();
         for path in LOCKED {
@@ -119,11 +130,23 @@ impl Source {
                 left.push(format!("plugin {id}: plugins cannot be taken; install it again"));
             }
         }
+        for name in self.root.names(".")?.iter().filter(|name| is_remapped(name)) {
+            left.push(format!(
+                "{}: the data root of remapped user namespaces (userns-remap), whose files belong to shifted ids",
+                name.to_string_lossy()
+            ));
+        }
         if self.root.file("swarm/docker-state.json")?.is_some() {
             left.push("the swarm: this node must join again".to_owned());
         }
         Ok(left)
     }
+}
+
+/// Whether dockerd keeps the data of remapped user namespaces under this name, `UID.GID`.
+fn is_remapped(name: &OsStr) -> bool {
+    let is_id = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.to_str().and_then(|name| name.split_once('.')).is_some_and(|(user, group)| is_id(user) && is_id(group))
 }
 
 fn hold(root: &Root, path: &str, who: &str) -> Result<Option<File>> {

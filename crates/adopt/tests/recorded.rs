@@ -312,3 +312,20 @@ fn links_in_a_data_root_are_not_followed() {
     assert!(volume.place(&there.path().join("_data")).is_err());
     assert_eq!(fs::read_dir(there.path().join("_data")).unwrap().count(), 0);
 }
+
+#[test]
+fn the_data_root_of_remapped_user_namespaces_is_refused_and_named() {
+    let root = unpacked(OVERLAY2);
+    let below = root.path().join("100000.100000");
+    fs::create_dir_all(below.join("containers")).unwrap();
+    fs::create_dir_all(below.join("volumes")).unwrap();
+    let left = open(&root).left_behind().unwrap();
+    assert!(left.iter().any(|what| what.starts_with("100000.100000: ")), "{left:?}");
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(&below, &link).unwrap();
+    for path in [below, link] {
+        let error = Source::open(&path, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::NotImplemented);
+        assert!(error.to_string().contains("userns-remap"), "{error}");
+    }
+}
