@@ -98,7 +98,7 @@ pub(crate) struct Wishes<'a> {
     pub(crate) progress: &'a mut (dyn FnMut(u64) + Send),
 }
 
-fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::unavailable("context canceled")
 }
 

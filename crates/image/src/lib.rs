@@ -23,6 +23,7 @@ mod name;
 mod prune;
 mod pull;
 mod push;
+mod referrers;
 mod remote;
 mod resolve;
 mod save;
@@ -77,6 +78,7 @@ struct Tables {
     blobs: Table<Digest, u64>,
     layers: Table<ChainId, LayerRecord>,
     holds: Table<ContainerId, HoldRecord>,
+    referrers: Table<Digest, Vec<oci::Descriptor>>,
 }
 
 impl Images {
@@ -89,6 +91,7 @@ impl Images {
             blobs: store.table("image.blobs"),
             layers: store.table("image.layers"),
             holds: store.table("image.holds"),
+            referrers: store.table("image.referrers"),
         };
         let mut state = State {
             names: tables.names.list()?.into_iter().collect(),
@@ -96,6 +99,7 @@ impl Images {
             layers: tables.layers.list()?.into_iter().collect(),
             unrecorded: Default::default(),
             holds: tables.holds.list()?.into_iter().collect(),
+            referrers: tables.referrers.list()?.into_iter().collect(),
             leases: Default::default(),
         };
         let boot = settle::this_boot()?;

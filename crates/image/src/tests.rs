@@ -12,6 +12,7 @@ mod behaviour;
 mod hostile;
 mod kill;
 mod made;
+mod referrers;
 mod remote;
 
 /// Not a test by itself: the unpack helper of the others.
