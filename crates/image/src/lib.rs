@@ -53,6 +53,7 @@ use state::{HoldRecord, LayerRecord, NameRecord, State};
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// The images of one data root. All calls block; the engine runs the slow ones apart.
@@ -68,6 +69,8 @@ pub struct Images {
     boot: String,
     settler: Settler,
     downloads: download::Downloads,
+    /// How long a slow download of another operation is waited for.
+    patience: Duration,
     /// Held by whoever changes names or removes content; never while a load reads or unpacks.
     changing: Mutex<()>,
 }
@@ -116,6 +119,7 @@ impl Images {
             boot,
             settler,
             downloads: Mutex::default(),
+            patience: download::PATIENCE,
             changing: Mutex::new(()),
         };
         images.recover().context("recover the images")?;

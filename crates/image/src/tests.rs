@@ -14,6 +14,7 @@ mod kill;
 mod made;
 mod referrers;
 mod remote;
+mod shared;
 
 /// Not a test by itself: the unpack helper of the others.
 #[test]
