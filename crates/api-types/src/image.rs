@@ -153,8 +153,21 @@ pub struct Inspect {
     /// Every manifest, where asked for (API 1.48 and later).
     #[serde(skip_serializing_if = "is_zero")]
     pub manifests: Option<Vec<ManifestSummary>>,
+    /// Signatures and other artifacts that refer to it; ours, left out where there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub referrers: Vec<Referrer>,
     /// What the image says of its containers.
     pub config: Option<ImageConfig>,
+}
+
+/// An artifact that refers to an image.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Referrer {
+    /// The digest of the index or manifest that it is about.
+    pub subject: String,
+    /// Its manifest.
+    pub descriptor: Descriptor,
 }
 
 /// The layers of an image.

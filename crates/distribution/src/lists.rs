@@ -12,8 +12,8 @@ use reqwest::{
     Method, StatusCode, Url,
     header::{ACCEPT, HeaderValue, LINK},
 };
-use rorqual_error::{Error, Result};
-use rorqual_oci::image::{Descriptor, Document, media};
+use rorqual_error::{Context, Error, Result};
+use rorqual_oci::image::{Descriptor, Document, INDEX_ENTRIES_MAX, Index, media};
 use rorqual_types::Digest;
 use serde::Deserialize;
 
@@ -54,9 +54,38 @@ impl Repository {
         Ok(found.into_iter().filter(wanted).collect())
     }
 
+    /// Stores a manifest or index that refers to `subject`, under its digest. Where the registry does not say that it
+    /// lists it by itself, it is added to the index under the fallback tag. Two clients that do so at once may lose one
+    /// entry: the specification knows no better.
+    pub async fn push_referrer(&self, subject: &Digest, referrer: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let target = TagOrDigest::Digest(referrer.digest);
+        let (_, listed) = self.put_manifest(&target, &referrer.media_type, bytes).await?;
+        if listed {
+            return Ok(());
+        }
+        let mut manifests = self.referrers_by_tag(subject).await?;
+        if manifests.iter().any(|known| known.digest == referrer.digest) {
+            return Ok(());
+        }
+        if manifests.len() == INDEX_ENTRIES_MAX {
+            return Err(Error::invalid(format!("{subject} has {INDEX_ENTRIES_MAX} referrers already")));
+        }
+        manifests.push(referrer.clone());
+        let index = Index {
+            schema_version: 2,
+            media_type: media::INDEX.into(),
+            artifact_type: String::new(),
+            manifests,
+            subject: None,
+            annotations: Default::default(),
+        };
+        let index = serde_json::to_vec(&index).context("write an index of referrers")?;
+        self.push_manifest(&fallback_tag(subject)?, media::INDEX, &index).await?;
+        Ok(())
+    }
+
     async fn referrers_by_tag(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let tag = TagOrDigest::tag(&format!("sha256-{}", digest.hex()))?;
-        match self.manifest(&tag, limits::MANIFEST_BYTES_MAX).await {
+        match self.manifest(&fallback_tag(digest)?, limits::MANIFEST_BYTES_MAX).await {
             Ok(found) => match found.document {
                 Document::Index(index) => Ok(index.manifests),
                 Document::Manifest(_) => Ok(Vec::new()),
@@ -65,6 +94,11 @@ impl Repository {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The tag under which registries without the referrers API keep the list of referrers.
+fn fallback_tag(subject: &Digest) -> Result<TagOrDigest> {
+    TagOrDigest::tag(&format!("sha256-{}", subject.hex()))
 }
 
 async fn tags(route: &Route) -> Result<Vec<String>, Failure> {

@@ -19,6 +19,8 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
+/// With it a registry says that it will list the manifest among the referrers of its subject.
+const SUBJECT_HEADER: &str = "oci-subject";
 
 /// A manifest or an index as a registry gave it.
 #[derive(Clone, Debug)]
@@ -67,6 +69,16 @@ impl Repository {
     /// # Errors
     /// `Internal` where the registry says that it stored something else.
     pub async fn push_manifest(&self, target: &TagOrDigest, media_type: &str, bytes: &[u8]) -> Result<Digest> {
+        self.put_manifest(target, media_type, bytes).await.map(|(digest, _)| digest)
+    }
+
+    /// As [`Repository::push_manifest`]; also whether the registry says that it found the manifest's subject.
+    pub(crate) async fn put_manifest(
+        &self,
+        target: &TagOrDigest,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<(Digest, bool)> {
         let digest = sha256(bytes);
         check_digest(target, digest)?;
         let route = self.registry();
@@ -81,7 +93,7 @@ impl Repository {
                 Err(Error::internal(format!("{} stored manifest {stored} where {digest} was sent", route.origin())))
             }
             Some(Err(_)) => Err(Error::internal(format!("{} answers with a digest that is none", route.origin()))),
-            _ => Ok(digest),
+            _ => Ok((digest, answer.header(SUBJECT_HEADER).is_some())),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an engine is opened with. `rorquald` fills it from flags and `daemon.json`; defaults stand here once.
 
+use crate::policy::PullPolicy;
 use rorqual_snapshot::LayerKind;
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,8 @@ pub struct EngineConfig {
     pub network: NetworkSettings,
     /// Mirrors, certificates and proxies of registries.
     pub registries: rorqual_distribution::Config,
+    /// Which images may be pulled (`--pull-policy`).
+    pub pull_policy: PullPolicy,
     /// `--max-concurrent-downloads`: layers that one pull fetches at a time.
     pub max_downloads: usize,
     /// `--max-concurrent-uploads`: layers that one push sends at a time.
@@ -161,6 +164,7 @@ impl EngineConfig {
             layers: LayerKind::Archive,
             network: NetworkSettings::default(),
             registries: rorqual_distribution::Config::default(),
+            pull_policy: PullPolicy::default(),
             max_downloads: 3,
             max_uploads: 5,
             default_runtime: crate::OWN_RUNTIME.into(),
@@ -197,6 +201,8 @@ pub struct Reloadable {
     pub default_runtime: Option<String>,
     /// `registry-mirrors`, `insecure-registries` and the rules of ours.
     pub registries: Option<rorqual_distribution::Config>,
+    /// `pull-policy` and what its file says now.
+    pub pull_policy: Option<PullPolicy>,
     /// What the `daemon reload` event says besides: dockerd lists its whole configuration there.
     pub attributes: BTreeMap<String, String>,
 }

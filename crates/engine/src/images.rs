@@ -302,11 +302,12 @@ fn pull_one(
     report: &mut (dyn FnMut(Step) + Send),
 ) -> Result<()> {
     let source = Blocking::new(&parts.registries(), reference, pull.credentials.clone(), Access::Pull)?;
+    let policy = parts.pull_policy();
     let options = PullOptions {
         reference,
         platform: pull.platform.as_ref(),
         downloads: parts.config.max_downloads,
-        policy: &|_, _, _| Ok(()),
+        policy: &|reference, target, chosen| policy.check(reference, target, chosen),
         cancelled,
     };
     let pulled = parts.images.pull(&source, &options, &mut |progress| report(Step::Progress(progress)))?;

@@ -27,5 +27,9 @@ pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const SHIM_ANSWER: Duration = Duration::from_secs(10);
 /// Finished execs are forgotten after this long (dockerd's figure is five minutes).
 pub(crate) const EXEC_KEPT: Duration = Duration::from_secs(300);
+/// Largest pull policy; ten thousand entries of ordinary length are below it.
+pub(crate) const POLICY_BYTES_MAX: u64 = 1 << 20;
+/// Repositories that a pull policy names: what people keep by hand is far less.
+pub(crate) const POLICY_ENTRIES_MAX: usize = 10_000;
 /// Bytes copied at once between a client and a container.
 pub(crate) const COPY_BUFFER: usize = 32 << 10;

@@ -38,6 +38,7 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
     let snapshots = Arc::new(Snapshots::open_with(&config.data_root, Helper::default(), &layers)?);
     let images = rorqual_image::Images::open(&config.data_root, store.clone(), snapshots.clone())?;
     let registries = watch::Sender::new(Registries::new(config.registries.clone())?);
+    let pull_policy = watch::Sender::new(config.pull_policy.clone());
     let volumes = rorqual_volume::Volumes::open(config.data_root.join("volumes"), &store)?;
     let networks = rorqual_network::Networks::open(network_config(&config.network)?, &store)?;
     let mut cgroups = Cgroups::detect()?;
@@ -55,6 +56,7 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
         snapshots,
         images,
         registries,
+        pull_policy,
         volumes,
         networks,
         cgroups,

@@ -4,6 +4,7 @@ use crate::{
     config::{EngineConfig, ExternalRuntime, Reloadable},
     containers::{Execs, Handle, IdRanges, Index, Record, Tables},
     events::{Events, Scope},
+    policy::PullPolicy,
     seccomp::Filters,
     spec::Machine,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub images: rorqual_image::Images,
     /// Changed by SIGHUP.
     pub registries: watch::Sender<Registries>,
+    /// Changed by SIGHUP.
+    pub pull_policy: watch::Sender<PullPolicy>,
     pub volumes: rorqual_volume::Volumes,
     pub networks: rorqual_network::Networks,
     pub cgroups: Cgroups,
@@ -72,6 +75,11 @@ impl Parts {
     /// The registries as they are configured now.
     pub fn registries(&self) -> Registries {
         self.registries.borrow().clone()
+    }
+
+    /// What may be pulled, as it is configured now.
+    pub fn pull_policy(&self) -> PullPolicy {
+        self.pull_policy.borrow().clone()
     }
 
     /// A container's files: `containers/ID` in the data root.

@@ -141,6 +141,18 @@ impl Source for Blocking {
         Ok(found.bytes)
     }
 
+    fn referrers(&self, subject: &Digest, given_up: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Descriptor>> {
+        let mut listed = Box::pin(self.repository.referrers(subject, None));
+        loop {
+            if let Ok(listed) = self.runtime.block_on(async { timeout(LOOK, listed.as_mut()).await }) {
+                return listed;
+            }
+            if given_up() {
+                return Err(Error::unavailable("the registry took too long"));
+            }
+        }
+    }
+
     fn fetch(&self, blob: &Descriptor, offset: u64, sink: &mut Sink<'_>) -> Result<()> {
         let mut download = self.repository.fetch(blob, offset).digest_checked_by_receiver();
         loop {
@@ -202,5 +214,9 @@ impl Destination for Blocking {
             None => TagOrDigest::Digest(descriptor.digest),
         };
         self.runtime.block_on(self.repository.push_manifest(&target, &descriptor.media_type, bytes))
+    }
+
+    fn referrer(&self, subject: &Digest, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.runtime.block_on(self.repository.push_referrer(subject, descriptor, bytes))
     }
 }

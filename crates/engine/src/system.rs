@@ -176,6 +176,9 @@ impl System {
         if let Some(registries) = changes.registries.clone() {
             self.parts.registries.send_replace(Registries::new(registries)?);
         }
+        if let Some(policy) = changes.pull_policy.clone() {
+            self.parts.pull_policy.send_replace(policy);
+        }
         let mut attributes = changes.attributes.clone();
         attributes.insert("name".into(), crate::containers::host_name());
         self.parts.reloaded.send_modify(|now| {

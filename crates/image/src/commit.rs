@@ -4,6 +4,7 @@ use crate::{
     Images,
     name::{dangling, is_dangling},
     oci::Descriptor,
+    referrers::{self, BySubject},
     state::NameRecord,
     unpack::NewLayers,
 };
@@ -19,6 +20,8 @@ pub(crate) struct Lease<'a> {
     images: &'a Images,
     blobs: HashSet<Digest>,
     layers: HashSet<ChainId>,
+    /// What the operation found to refer to the image; recorded with it.
+    referrers: BySubject,
 }
 
 impl Lease<'_> {
@@ -34,6 +37,18 @@ impl Lease<'_> {
         if self.layers.insert(chain) {
             *self.images.state().leases.entry(chain).or_default() += 1;
         }
+    }
+}
+
+impl Lease<'_> {
+    /// Notes a referrer, whose blobs are leased and come with the commit.
+    pub(crate) fn refer(&mut self, subject: Digest, referrer: Descriptor) {
+        referrers::add(&mut self.referrers, subject, referrer);
+    }
+
+    /// Whether there is something to record besides names, layers and blobs.
+    pub(crate) fn refers(&self) -> bool {
+        !self.referrers.is_empty()
     }
 }
 
@@ -76,7 +91,7 @@ pub(crate) fn now_ns() -> i64 {
 
 impl Images {
     pub(crate) fn lease(&self) -> Lease<'_> {
-        Lease { images: self, blobs: HashSet::new(), layers: HashSet::new() }
+        Lease { images: self, blobs: HashSet::new(), layers: HashSet::new(), referrers: BySubject::new() }
     }
 
     /// Records names, layers and blobs. Names and blobs are on the disk before this returns; layers follow, and are
@@ -120,12 +135,24 @@ impl Images {
             for (digest, length) in blobs.iter().filter(|(digest, _)| !state.blobs.contains_key(digest)) {
                 transaction.put(&self.tables.blobs, digest, length)?;
             }
+            let mut referrers = BySubject::new();
+            for (subject, found) in &lease.referrers {
+                let known = state.referrers.get(subject).cloned().unwrap_or_default();
+                referrers.insert(*subject, known);
+                for referrer in found {
+                    referrers::add(&mut referrers, *subject, referrer.clone());
+                }
+            }
+            for (subject, list) in &referrers {
+                transaction.put(&self.tables.referrers, subject, list)?;
+            }
             for (chain, record) in &layers {
                 transaction.put(&self.tables.layers, chain, record)?;
             }
             transaction.commit(Durability::Grouped)?;
             state.names = next;
             state.blobs.extend(blobs.iter().copied());
+            state.referrers.extend(referrers);
             for (chain, record) in layers {
                 state.unrecorded.remove(&chain);
                 state.layers.insert(chain, record);

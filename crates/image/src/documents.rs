@@ -47,6 +47,16 @@ pub(crate) struct Found {
     pub(crate) manifest: Option<Arc<Manifest>>,
 }
 
+impl Node {
+    /// Reads a document under its one media type.
+    pub(crate) fn parse(media_type: &str, bytes: &[u8]) -> Result<Self> {
+        Ok(match Document::parse(media_type, bytes)? {
+            Document::Index(index) => Self::Index(Arc::new(*index)),
+            Document::Manifest(manifest) => Self::Manifest(Arc::new(*manifest)),
+        })
+    }
+}
+
 impl Documents {
     fn get(&self, digest: &Digest) -> Option<Parsed> {
         self.parsed.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
@@ -90,10 +100,7 @@ impl Images {
         }
         let bytes = read_document(&self.content, descriptor)?;
         let parse = || format!("read {}", descriptor.digest);
-        let node = match Document::parse(&descriptor.media_type, &bytes).with_context(parse)? {
-            Document::Index(index) => Node::Index(Arc::new(*index)),
-            Document::Manifest(manifest) => Node::Manifest(Arc::new(*manifest)),
-        };
+        let node = Node::parse(&descriptor.media_type, &bytes).with_context(parse)?;
         self.documents.put(
             descriptor.digest,
             match &node {

@@ -10,13 +10,20 @@ use std::{
     io::Write,
     os::unix::fs::FileExt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Between two looks at a blob that another operation is about to begin or has just finished.
 const CLAIM_WAIT: Duration = Duration::from_millis(5);
 /// How often a waiting operation looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(200);
+/// A download that brought less than [`SLOW_BYTES`] in this time is handed over to an operation that waits for it and has
+/// not had it yet: its own registry may be faster, and goes on at the same byte.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// 100 KiB/s is below any line that images are pulled over, and above a registry that only drips.
+const SLOW_BYTES: u64 = 1 << 20;
+/// How long who hands a download over stays out of the way.
+const GIVE_WAY: Duration = Duration::from_millis(250);
 /// How long what an interrupted pull has fetched waits for the next one.
 pub(crate) const PARTIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How often the free space is looked at.
@@ -43,6 +50,8 @@ struct State {
     available: u64,
     /// Whether the end was reached and the digest was right; `None` as long as it goes on.
     whole: Option<bool>,
+    /// Whether another operation waits and would rather go on by itself.
+    wanted: bool,
 }
 
 impl Download {
@@ -63,24 +72,23 @@ impl Download {
         *state
     }
 
-    /// Copies the bytes to `out` as they arrive, to their end.
+    /// Copies the bytes to `out` as they arrive, to their end; `at` counts them.
     ///
     /// # Errors
     /// Where the download failed, or `out` does not take more.
-    pub(crate) fn follow(&self, out: &mut impl Write) -> Result<()> {
+    pub(crate) fn follow(&self, at: &mut u64, out: &mut impl Write) -> Result<()> {
         let mut buffer = vec![0; FOLLOW_BYTES];
-        let mut at = 0;
         loop {
-            let state = self.wait(at);
-            while at < state.available {
-                let length = usize::try_from(state.available - at).unwrap_or(usize::MAX).min(FOLLOW_BYTES);
+            let state = self.wait(*at);
+            while *at < state.available {
+                let length = usize::try_from(state.available - *at).unwrap_or(usize::MAX).min(FOLLOW_BYTES);
                 let part = buffer.get_mut(..length).unwrap_or_default();
-                self.file.read_exact_at(part, at).context("read a blob that is being downloaded")?;
+                self.file.read_exact_at(part, *at).context("read a blob that is being downloaded")?;
                 out.write_all(part).context("pass on a blob")?;
-                at += length as u64;
+                *at += length as u64;
             }
             match state.whole {
-                Some(true) if at >= self.size => return Ok(()),
+                Some(true) if *at >= self.size => return Ok(()),
                 Some(false) => return Err(Error::unavailable("the download failed")),
                 _ => {}
             }
@@ -98,7 +106,7 @@ pub(crate) struct Wishes<'a> {
     pub(crate) progress: &'a mut (dyn FnMut(u64) + Send),
 }
 
-fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::unavailable("context canceled")
 }
 
@@ -141,6 +149,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Images {
     /// Sees to it that the blob is here, verified and on the disk. The caller holds a lease on it.
     pub(crate) fn download(&self, source: &dyn Source, blob: &Descriptor, wishes: &mut Wishes<'_>) -> Result<()> {
+        let mut was_ours = false;
         loop {
             if let Some(size) = self.content.size(&blob.digest)? {
                 return if size == blob.size { Ok(()) } else { Err(lying(blob, size)) };
@@ -150,12 +159,17 @@ impl Images {
             }
             match self.join(blob)? {
                 // What it brings is not followed: where it fails, our own attempt begins anew, with our credentials.
-                Join::Theirs(download) => self.wait_for(&download, wishes)?,
+                Join::Theirs(download) => self.wait_for(&download, was_ours, wishes)?,
                 Join::Ours(owner, partial) => {
                     (wishes.begun)(&owner.download);
-                    let result = self.receive(source, blob, *partial, &owner.download, wishes);
+                    let download = owner.download.clone();
+                    let result = self.receive(source, blob, *partial, &download, wishes);
                     owner.ended(result.is_ok());
-                    return result;
+                    if result.is_ok() || !download.lock().wanted || (wishes.cancelled)() {
+                        return result;
+                    }
+                    was_ours = true;
+                    self.give_way(&blob.digest);
                 }
                 Join::Again => std::thread::sleep(CLAIM_WAIT),
             }
@@ -179,7 +193,7 @@ impl Images {
         if partial.len() > blob.size {
             partial.restart()?;
         }
-        let state = Mutex::new(State { available: partial.len(), whole: None });
+        let state = Mutex::new(State { available: partial.len(), whole: None, wanted: false });
         let file = partial.reader()?;
         let download = Arc::new(Download { size: blob.size, file, state, changed: Condvar::new() });
         lock(&self.downloads).insert(blob.digest, download.clone());
@@ -189,9 +203,26 @@ impl Images {
         ))
     }
 
-    fn wait_for(&self, download: &Download, wishes: &mut Wishes<'_>) -> Result<()> {
-        let mut seen = 0;
+    /// Waits until another operation has begun what was handed over, or does not.
+    fn give_way(&self, digest: &Digest) {
+        let until = Instant::now() + GIVE_WAY;
+        while Instant::now() < until && !lock(&self.downloads).contains_key(digest) {
+            std::thread::sleep(CLAIM_WAIT);
+        }
+    }
+
+    /// Waits until the download has ended. One that is very slow is asked to be handed over, unless it `was_ours`.
+    fn wait_for(&self, download: &Download, was_ours: bool, wishes: &mut Wishes<'_>) -> Result<()> {
+        let mut seen: u64 = 0;
+        let (mut since, mut from) = (Instant::now(), download.lock().available);
         loop {
+            if !was_ours && since.elapsed() >= self.patience {
+                if seen.saturating_sub(from) < SLOW_BYTES {
+                    tracing::info!("a download is slow; another operation goes on with it");
+                    download.update(|state| state.wanted = true);
+                }
+                (since, from) = (Instant::now(), seen);
+            }
             let state = download.wait(seen);
             if state.available > seen {
                 seen = state.available;
@@ -223,6 +254,9 @@ impl Images {
             source.fetch(blob, offset, &mut |bytes| {
                 if (wishes.cancelled)() {
                     return Err(cancelled());
+                }
+                if download.lock().wanted {
+                    return Err(Error::unavailable("another operation goes on with the download"));
                 }
                 if until_check < bytes.len() as u64 {
                     check_free_space(self.snapshots.layers_dir())?;

@@ -36,6 +36,7 @@ impl Images {
             size: self.content_size(&target.descriptor)?,
             config: chosen.map(|chosen| chosen.config),
             raw_config,
+            referrers: self.referrers(&target.descriptor)?,
             last_tagged,
             manifests: match manifests {
                 true => Some(self.manifest_summaries(&target.descriptor)?),

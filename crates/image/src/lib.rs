@@ -23,6 +23,7 @@ mod name;
 mod prune;
 mod pull;
 mod push;
+mod referrers;
 mod remote;
 mod resolve;
 mod save;
@@ -52,6 +53,7 @@ use state::{HoldRecord, LayerRecord, NameRecord, State};
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// The images of one data root. All calls block; the engine runs the slow ones apart.
@@ -67,6 +69,8 @@ pub struct Images {
     boot: String,
     settler: Settler,
     downloads: download::Downloads,
+    /// How long a slow download of another operation is waited for.
+    patience: Duration,
     /// Held by whoever changes names or removes content; never while a load reads or unpacks.
     changing: Mutex<()>,
 }
@@ -77,6 +81,7 @@ struct Tables {
     blobs: Table<Digest, u64>,
     layers: Table<ChainId, LayerRecord>,
     holds: Table<ContainerId, HoldRecord>,
+    referrers: Table<Digest, Vec<oci::Descriptor>>,
 }
 
 impl Images {
@@ -89,6 +94,7 @@ impl Images {
             blobs: store.table("image.blobs"),
             layers: store.table("image.layers"),
             holds: store.table("image.holds"),
+            referrers: store.table("image.referrers"),
         };
         let mut state = State {
             names: tables.names.list()?.into_iter().collect(),
@@ -96,6 +102,7 @@ impl Images {
             layers: tables.layers.list()?.into_iter().collect(),
             unrecorded: Default::default(),
             holds: tables.holds.list()?.into_iter().collect(),
+            referrers: tables.referrers.list()?.into_iter().collect(),
             leases: Default::default(),
         };
         let boot = settle::this_boot()?;
@@ -112,6 +119,7 @@ impl Images {
             boot,
             settler,
             downloads: Mutex::default(),
+            patience: download::PATIENCE,
             changing: Mutex::new(()),
         };
         images.recover().context("recover the images")?;

@@ -7,6 +7,7 @@ use crate::{
     documents::is_image,
     name::dangling,
     oci::{Descriptor, Document, INDEX_ENTRIES_MAX, LAYERS_MAX, media},
+    referrers::{self, BySubject},
     resolve::Chosen,
     unpack::NewLayers,
 };
@@ -14,7 +15,10 @@ use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_snapshot::Compression;
 use rorqual_types::{Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
-use std::io::Read;
+use std::{
+    collections::{BTreeSet, HashSet},
+    io::Read,
+};
 
 /// The annotation that holds a full image name.
 pub(crate) const NAME: &str = "io.containerd.image.name";
@@ -68,6 +72,7 @@ impl Images {
                 (_, _, Some(manifest)) => self.read_docker_archive(manifest, &archive, &mut lease, &mut blobs)?,
                 _ => return Err(Error::invalid("unrecognized image format")),
             };
+        let (loaded, referrers) = self.split(loaded);
         if loaded.is_empty() {
             return Err(filtered_out(platform));
         }
@@ -80,7 +85,8 @@ impl Images {
         let names: Vec<(String, Descriptor)> =
             loaded.iter().map(|image| (image.full_name(), image.target.clone())).collect();
         // Only what the images need stays; the rest of the archive goes with the lease.
-        let needed = self.needed(&loaded)?;
+        let mut needed = self.needed(&loaded)?;
+        self.keep_referrers(referrers, &mut needed, &mut lease)?;
         blobs.retain(|(digest, _)| needed.contains(digest));
         self.commit(&mut lease, &names, layers, &bounded(blobs))?;
 
@@ -94,6 +100,39 @@ impl Images {
             events.push(self.event_with_labels("load", &id, &id.to_string()));
         }
         Ok(events)
+    }
+
+    /// The images of a layout, and what only refers to others, with its subject.
+    fn split(&self, loaded: Vec<Loaded>) -> (Vec<Loaded>, Vec<(Digest, Descriptor)>) {
+        let (mut images, mut found) = (Vec::new(), Vec::new());
+        for one in loaded {
+            let node = if one.name.is_none() { self.node(&one.target).ok() } else { None };
+            match node.and_then(|node| referrers::described(&one.target, &node)) {
+                Some(referrer) => found.push(referrer),
+                None => images.push(one),
+            }
+        }
+        (images, found)
+    }
+
+    /// Keeps what refers to something that is needed, and what refers to that.
+    fn keep_referrers(
+        &self,
+        found: Vec<(Digest, Descriptor)>,
+        needed: &mut HashSet<Digest>,
+        lease: &mut Lease<'_>,
+    ) -> Result<()> {
+        let mut all = BySubject::new();
+        for (subject, referrer) in found {
+            referrers::add(&mut all, subject, referrer);
+        }
+        let subjects: BTreeSet<Digest> = needed.iter().copied().collect();
+        for (subject, referrer) in referrers::of(&all, &subjects) {
+            let blobs = self.referrer_blobs(referrer);
+            needed.extend(blobs.with_context(|| format!("read {}, which refers to {subject}", referrer.digest))?);
+            lease.refer(subject, referrer.clone());
+        }
+        Ok(())
     }
 
     /// Checks and unpacks every image.
@@ -228,8 +267,8 @@ impl Images {
     }
 
     /// Every blob that the images lead to.
-    fn needed(&self, images: &[Loaded]) -> Result<std::collections::HashSet<Digest>> {
-        let mut needed = std::collections::HashSet::new();
+    fn needed(&self, images: &[Loaded]) -> Result<HashSet<Digest>> {
+        let mut needed = HashSet::new();
         for image in images {
             needed.insert(image.target.digest);
             let found = self.manifests(&image.target, &mut |index| {

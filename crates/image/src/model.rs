@@ -134,6 +134,15 @@ pub struct ManifestSummary {
     pub kind: ManifestKind,
 }
 
+/// An artifact that refers to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referrer {
+    /// The manifest or index that it is about.
+    pub subject: Digest,
+    /// Its own manifest, with the type and annotations that stand in it.
+    pub descriptor: Descriptor,
+}
+
 /// What a manifest is.
 #[derive(Clone, Debug)]
 pub enum ManifestKind {
@@ -168,6 +177,8 @@ pub struct Inspect {
     pub config: Option<Arc<ImageConfig>>,
     /// The configuration's own bytes, from which unknown fields can be shown.
     pub raw_config: Option<Arc<Vec<u8>>>,
+    /// What refers to it: signatures, bills of materials.
+    pub referrers: Vec<Referrer>,
     /// When it was last tagged here, nanoseconds since 1970.
     pub last_tagged: Option<i128>,
     /// What the name points to.

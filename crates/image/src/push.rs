@@ -1,7 +1,7 @@
 //! `docker push`: an image's blobs, then its manifests, then the name.
 
 use crate::{
-    ImageEvent, Images, LayerStep, Progress,
+    ImageEvent, Images, LayerStep, Progress, Referrer,
     documents::{Found, read_document},
     name::{is_dangling, short},
     oci::{Descriptor, Manifest, media},
@@ -10,7 +10,7 @@ use crate::{
 use rorqual_error::{Error, Result};
 use rorqual_types::{Digest, Platform, Reference};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     sync::{
         Mutex, PoisonError,
@@ -103,9 +103,59 @@ impl Images {
                 return Err(Error::internal(format!("the registry stored {answered} instead of {}", document.digest)));
             }
         }
+        self.push_referrers(destination, options, &parts, progress)?;
         let attributes = BTreeMap::from([("name".to_owned(), reference.familiar_name().to_owned())]);
         let event = ImageEvent { action: "push", id: reference.familiar(), attributes };
         Ok(PushedImage { target, instead_of, events: vec![event] })
+    }
+
+    /// Sends what refers to the documents that were sent. The image is there by now, and stays there if the registry
+    /// does not take artifacts; which ones it did not take is told.
+    fn push_referrers(
+        &self,
+        destination: &dyn Destination,
+        options: &PushOptions<'_>,
+        image: &Parts,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<()> {
+        let subjects: BTreeSet<Digest> = image.documents.iter().map(|document| document.digest).collect();
+        for Referrer { subject, descriptor } in self.referrers_of(&subjects) {
+            let sent = self.push_referrer(destination, options, &subject, &descriptor, progress);
+            if (options.cancelled)() {
+                return sent;
+            }
+            let status = match sent {
+                Ok(()) => format!("Pushed referrer {}", descriptor.artifact_type),
+                Err(error) => format!("Referrer {} was not pushed: {error}", descriptor.artifact_type),
+            };
+            progress(Progress::Status { id: short(&descriptor.digest), status, current: 0, total: 0 });
+        }
+        Ok(())
+    }
+
+    fn push_referrer(
+        &self,
+        destination: &dyn Destination,
+        options: &PushOptions<'_>,
+        subject: &Digest,
+        referrer: &Descriptor,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<()> {
+        let mut lease = self.lease();
+        let mut parts = Parts::default();
+        self.parts_of(referrer, &mut parts, &mut HashSet::new())?;
+        for digest in parts.blobs.iter().chain(&parts.documents).map(|part| part.digest) {
+            lease.blob(digest);
+        }
+        self.send_blobs(destination, options, &parts, progress)?;
+        for document in &parts.documents {
+            let bytes = read_document(&self.content, document)?;
+            match document.digest == referrer.digest {
+                true => destination.referrer(subject, referrer, &bytes)?,
+                false => drop(destination.document(document, &bytes, None)?),
+            }
+        }
+        Ok(())
     }
 
     /// What is sent of an image: all of it; of an index of which some is not here, the one manifest that is whole.

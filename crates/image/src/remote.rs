@@ -17,6 +17,13 @@ pub trait Source: Sync {
     /// A manifest or index by its descriptor: bytes of exactly that digest and length.
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>>;
 
+    /// What refers to the manifest or index `subject`, as the registry lists it: the list is verified by nobody.
+    /// `given_up` is asked now and then.
+    fn referrers(&self, subject: &Digest, given_up: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Descriptor>> {
+        let _ = (subject, given_up);
+        Ok(Vec::new())
+    }
+
     /// The bytes of a blob from `offset` to its end. Interruptions are the source's to repair; what arrives is not
     /// verified there.
     fn fetch(&self, blob: &Descriptor, offset: u64, sink: &mut Sink<'_>) -> Result<()>;
@@ -47,4 +54,7 @@ pub trait Destination: Sync {
 
     /// Sends a manifest or index, under `tag` or, without one, under its digest only.
     fn document(&self, descriptor: &Descriptor, bytes: &[u8], tag: Option<&str>) -> Result<Digest>;
+
+    /// Sends a manifest or index that refers to `subject`, which is there, so that it is found by it.
+    fn referrer(&self, subject: &Digest, descriptor: &Descriptor, bytes: &[u8]) -> Result<()>;
 }

@@ -1,7 +1,7 @@
 //! `docker save`: an OCI layout with docker's `manifest.json` beside it, the blobs byte for byte as they came in.
 
 use crate::{
-    ImageEvent, Images,
+    ImageEvent, Images, Referrer,
     documents::Found,
     load::{NAME, REF_NAME},
     oci::{Descriptor, media},
@@ -37,6 +37,7 @@ struct ArchiveEntry {
 #[derive(Default)]
 struct Contents {
     index: Vec<Descriptor>,
+    referrers: Vec<Descriptor>,
     entries: BTreeMap<Digest, ArchiveEntry>,
     blobs: BTreeSet<Digest>,
 }
@@ -104,13 +105,15 @@ impl Images {
                 .ok_or_else(|| Error::not_found(format!("no suitable export target found for platform {platform}")))?;
             descriptor = Descriptor { annotations: descriptor.annotations, ..chosen.found.descriptor.clone() };
         }
+        let mut documents = BTreeSet::from([descriptor.digest]);
         let found = self.manifests(&descriptor, &mut |index| {
-            contents.blobs.insert(index.digest);
+            documents.insert(index.digest);
         })?;
-        contents.blobs.insert(descriptor.digest);
         for found in &found {
             self.collect_manifest(found, contents)?;
+            documents.extend(found.manifest.as_ref().map(|_| found.descriptor.digest));
         }
+        contents.blobs.extend(&documents);
         let name = target.name.as_ref().and_then(|name| name.parse::<Reference>().ok());
         descriptor.platform = None;
         descriptor.annotations.remove(NAME);
@@ -124,6 +127,13 @@ impl Images {
         }
         if let Some(chosen) = chosen {
             contents.add_entry(&chosen, name.as_ref());
+        }
+        // Beside the images, without names: who reads the layout finds them by their subject.
+        for Referrer { descriptor, .. } in self.referrers_of(&documents) {
+            contents.blobs.extend(self.referrer_blobs(&descriptor)?);
+            if !contents.referrers.contains(&descriptor) {
+                contents.referrers.push(descriptor);
+            }
         }
         Ok(())
     }
@@ -151,7 +161,8 @@ impl Images {
             let size = file.metadata().context("look at a blob")?.len();
             archive.append_data(&mut header(0o444, size), blob_path(digest), file.take(size)).context("a blob")?;
         }
-        let index = LayoutIndex { schema_version: 2, media_type: media::INDEX, manifests: &contents.index };
+        let manifests = [contents.index.as_slice(), contents.referrers.as_slice()].concat();
+        let index = LayoutIndex { schema_version: 2, media_type: media::INDEX, manifests: &manifests };
         let index = serde_json::to_vec(&index).context("index.json")?;
         let entries: Vec<&ArchiveEntry> = contents.entries.values().collect();
         let entries = serde_json::to_vec(&entries).context("manifest.json")?;

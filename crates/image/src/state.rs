@@ -1,6 +1,6 @@
 //! What is known of all images, in memory and in the store.
 
-use crate::{Held, oci::Descriptor};
+use crate::{Held, oci::Descriptor, referrers::BySubject};
 use rorqual_snapshot::LayerInfo;
 use rorqual_types::{ChainId, ContainerId, Digest};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) unrecorded: HashMap<ChainId, LayerRecord>,
     /// What containers use.
     pub(crate) holds: BTreeMap<ContainerId, HoldRecord>,
+    /// What refers to manifests and indexes of images.
+    pub(crate) referrers: BySubject,
     /// Blobs and layers of operations under way, counted.
     pub(crate) leases: HashMap<Digest, u32>,
 }

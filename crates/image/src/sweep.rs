@@ -4,7 +4,7 @@ use crate::{Images, documents::chain, oci::Descriptor, state::NameRecord};
 use rorqual_error::{Kind, Result};
 use rorqual_metadata::{Durability, failpoint};
 use rorqual_types::{ChainId, Digest};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What names and containers lead to.
 #[derive(Debug, Default)]
@@ -47,8 +47,16 @@ impl Images {
             for chain in &layers {
                 transaction.delete(&self.tables.layers, chain);
             }
+            let lost: Vec<Digest> =
+                state.referrers.keys().filter(|subject| !reachable.blobs.contains(subject)).copied().collect();
+            for subject in &lost {
+                transaction.delete(&self.tables.referrers, subject);
+            }
             transaction.commit(Durability::Grouped)?;
             state.names = names;
+            for subject in &lost {
+                state.referrers.remove(subject);
+            }
             let freed_blobs: u64 = blobs.iter().filter_map(|digest| state.blobs.remove(digest)).sum();
             let mut freed_layers = 0;
             for chain in &layers {
@@ -90,6 +98,10 @@ impl Images {
             if seen.insert(record.target.digest) {
                 self.mark(&record.target, &mut reachable)?;
             }
+        }
+        let subjects: BTreeSet<Digest> = reachable.blobs.iter().copied().collect();
+        for referrer in self.referrers_of(&subjects) {
+            self.mark(&referrer.descriptor, &mut reachable)?;
         }
         Ok(reachable)
     }

@@ -12,7 +12,9 @@ mod behaviour;
 mod hostile;
 mod kill;
 mod made;
+mod referrers;
 mod remote;
+mod shared;
 
 /// Not a test by itself: the unpack helper of the others.
 #[test]

@@ -230,6 +230,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("node-generic-resource", "node-generic-resources", List, NO_SWARM, "Resources of this node"),
     short('p', opt("pidfile", "pidfile", Text, Works, "File for the daemon's process id (/var/run/docker.pid)")),
     opt("", "proxies", Other, Works, ""),
+    opt("pull-policy", "pull-policy", Text, Works, "File that says which images may be pulled"),
     opt("raw-logs", "raw-logs", Bool, NoEffect("the log has no colours"), "Log without colours"),
     opt("registry-mirror", "registry-mirrors", List, Works, "Mirrors of Docker Hub"),
     opt("", "registry-rules", Other, Works, ""),

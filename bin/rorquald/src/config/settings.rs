@@ -4,7 +4,9 @@ use super::{Merged, value::is_label};
 use crate::{identity::Remap, listen::Address};
 use anyhow::{Context, Result, anyhow, bail};
 use rorqual_api_types::system::{IndexInfo, RegistryConfig};
-use rorqual_engine::{EngineConfig, ExternalRuntime, LayerKind, NetworkSettings, OWN_RUNTIME, UserNamespaces};
+use rorqual_engine::{
+    EngineConfig, ExternalRuntime, LayerKind, NetworkSettings, OWN_RUNTIME, PullPolicy, UserNamespaces,
+};
 use serde_json::Value as Json;
 use std::{
     collections::BTreeMap,
@@ -321,6 +323,11 @@ fn engine(merged: &Merged) -> Result<EngineConfig> {
         layers: layers(merged)?,
         network: network(merged)?,
         registries: distribution(merged)?,
+        pull_policy: merged
+            .text("pull-policy")
+            .map(|path| PullPolicy::read(path.as_ref()))
+            .transpose()?
+            .unwrap_or_default(),
         max_downloads: transfers(merged, "max-concurrent-downloads", defaults.max_downloads)?,
         max_uploads: transfers(merged, "max-concurrent-uploads", defaults.max_uploads)?,
         default_runtime: text("default-runtime").unwrap_or(defaults.default_runtime),

@@ -149,3 +149,15 @@ fn options_without_effect_are_told() {
     let told: Vec<_> = merged.without_effect().map(|(option, _)| option).collect();
     assert_eq!(told, ["containerd", "live-restore"]);
 }
+
+#[test]
+fn a_pull_policy_is_read_with_the_configuration() {
+    let mut policy = tempfile::NamedTempFile::new().unwrap();
+    policy.write_all(br#"{"default":"any"}"#).unwrap();
+    let path = policy.path().to_str().unwrap().to_owned();
+    let merged = configured(&format!(r#"{{"pull-policy":"{path}"}}"#), "").unwrap();
+    assert_eq!(Settings::new(&merged).unwrap().engine.pull_policy.path(), Some(policy.path()));
+    policy.write_all(b"x").unwrap();
+    let error = Settings::new(&merged).unwrap_err().to_string();
+    assert_eq!(error, format!("the pull policy {path} cannot be used: trailing characters at line 1 column 18"));
+}

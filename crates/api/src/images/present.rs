@@ -9,7 +9,7 @@ use rorqual_api_types::{
     container::{Descriptor, DescriptorPlatform, Empty, GraphDriver, Healthcheck},
     image::{
         AttestationData, DeleteItem, HistoryItem, ImageConfig, ImageData, ImageDataSize, Inspect, ManifestSize,
-        ManifestSummary, Metadata, PruneReport, RootFs, Summary,
+        ManifestSummary, Metadata, PruneReport, Referrer, RootFs, Summary,
     },
     progress::{Progress, ProgressDetail},
 };
@@ -86,6 +86,7 @@ pub(super) fn inspect(image: rorqual_image::Inspect, users: &[ContainerId], vers
         metadata: Metadata { last_tag_time: last_tagged.map_or("0001-01-01T00:00:00Z".into(), |at| at.to_string()) },
         descriptor: version.at_least(48).then(|| descriptor(&image.target)),
         manifests: image.manifests.map(|list| list.into_iter().map(|one| manifest(one, users)).collect()),
+        referrers: image.referrers.into_iter().map(referrer).collect(),
         config: config.map(|config| run_config(&config.config)),
     };
     if version.at_least(50) {
@@ -158,6 +159,10 @@ fn manifest(manifest: rorqual_image::ManifestSummary, users: &[ContainerId]) -> 
         image_data,
         attestation_data,
     }
+}
+
+fn referrer(of: rorqual_image::Referrer) -> Referrer {
+    Referrer { subject: of.subject.to_string(), descriptor: descriptor(&of.descriptor) }
 }
 
 fn descriptor(of: &oci::Descriptor) -> Descriptor {

@@ -16,6 +16,7 @@ use rustix::pipe::PipeFlags;
 use std::{
     collections::HashSet,
     fs::File,
+    io::{Seek, SeekFrom},
     panic::AssertUnwindSafe,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -229,9 +230,11 @@ impl<'a> Layers<'a> {
                 let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
                 let follow = move || {
                     let mut write = File::from(write);
-                    if download.follow(&mut write).is_err() {
-                        // Why is the other thread's to say, before the reader sees an archive that ends early.
-                        self.wait_decided(number);
+                    let mut at = 0;
+                    if download.follow(&mut at, &mut write).is_err() && self.wait_decided(number) {
+                        // It was handed over, and came by another operation: the rest is in the store. That all of it
+                        // is right is seen from the digest of what is unpacked.
+                        let _ = self.pass_on(number, at, &mut write);
                     }
                 };
                 Builder::new().name("follow".into()).spawn_scoped(scope, follow).context("start a thread")?;
@@ -241,11 +244,25 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn wait_decided(&self, number: usize) {
+    /// Waits until a blob is here or has failed, which is told before a reader sees an archive that ends early.
+    fn wait_decided(&self, number: usize) -> bool {
         let mut slots = lock(&self.slots);
-        while !matches!(slots.get(number), Some(Slot::Here | Slot::Failed) | None) {
+        loop {
+            match slots.get(number) {
+                Some(Slot::Here) => return true,
+                Some(Slot::Failed) | None => return false,
+                Some(Slot::Waiting | Slot::Arriving(_)) => {}
+            }
             slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Writes a blob from byte `at` on.
+    fn pass_on(&self, number: usize, at: u64, out: &mut File) -> Result<()> {
+        let Some(blob) = self.blobs.get(number) else { return Ok(()) };
+        let mut file = self.images.content.open_blob(&blob.digest)?;
+        file.seek(SeekFrom::Start(at)).context("read a blob")?;
+        std::io::copy(&mut file, out).context("pass on a blob").map(drop)
     }
 
     fn wait_for(&self, number: usize) -> Slot {

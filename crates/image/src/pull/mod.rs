@@ -4,6 +4,7 @@
 //! before all of it was verified; what was downloaded of a pull that failed is kept for the next one.
 
 mod layers;
+mod referrers;
 
 use crate::{
     ImageEvent, Images, Progress,
@@ -15,9 +16,15 @@ use crate::{
     resolve::Chosen,
 };
 use layers::Layers;
+use referrers::Until;
 use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_types::{Digest, Platform, Reference};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    thread::Builder,
+};
 
 /// How deep indexes may hold indexes.
 const NESTING_MAX: usize = 3;
@@ -114,7 +121,24 @@ impl Fetch<'_> {
             self.lease.blob(layer.digest);
             self.blobs.push((layer.digest, layer.size));
         }
-        let layers = Layers::new(images, source, &chosen, options, progress)?.run(&mut self.lease)?;
+        let (layers, listed) = {
+            let subjects = BTreeSet::from([root.digest, chosen.found.descriptor.digest]);
+            let layers = Layers::new(images, source, &chosen, options, progress)?;
+            let (until, given_up) = (Until::default(), self.cancelled);
+            std::thread::scope(|scope| {
+                let list = || referrers::listed(source, &subjects, given_up, &until);
+                let listing = Builder::new().name("referrers".into()).spawn_scoped(scope, list);
+                let layers = layers.run(&mut self.lease);
+                if layers.is_ok() {
+                    until.soon()
+                } else {
+                    until.now()
+                }
+                let listed = listing.ok().and_then(|listing| listing.join().ok()).unwrap_or_default();
+                layers.map(|layers| (layers, listed))
+            })?
+        };
+        self.referrers(&listed)?;
 
         // A name with a digest stays one: it is what was asked for, and no tag.
         let name = match reference.digest() {
@@ -123,7 +147,10 @@ impl Fetch<'_> {
         };
         let before = images.state().names.get(&name).map(|record| record.target.digest);
         let newer = before != Some(root.digest) || !layers.is_empty();
-        if newer || self.blobs.iter().any(|(digest, _)| !images.state().blobs.contains_key(digest)) {
+        if newer
+            || self.lease.refers()
+            || self.blobs.iter().any(|(digest, _)| !images.state().blobs.contains_key(digest))
+        {
             images.commit(&mut self.lease, &[(name, root.clone())], layers, &self.blobs)?;
         }
         let attributes = BTreeMap::from([("name".to_owned(), reference.familiar_name().to_owned())]);

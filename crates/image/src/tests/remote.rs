@@ -16,13 +16,15 @@ use std::{
 
 /// Everything a registry has, and what it does wrong.
 #[derive(Default)]
-struct Fake {
-    root: Option<(String, Vec<u8>)>,
+pub(super) struct Fake {
+    pub(super) root: Option<(String, Vec<u8>)>,
     blobs: HashMap<Digest, Vec<u8>>,
+    /// What it lists as referring to a digest.
+    pub(super) referrers: HashMap<Digest, Vec<Descriptor>>,
     /// Break off a blob's transfer after so many bytes, once.
     cut: Mutex<HashMap<Digest, u64>>,
     /// Bytes handed out by digest, and from which offsets.
-    given: Mutex<BTreeMap<Digest, Vec<(u64, u64)>>>,
+    pub(super) given: Mutex<BTreeMap<Digest, Vec<(u64, u64)>>>,
 }
 
 impl Source for Fake {
@@ -33,6 +35,10 @@ impl Source for Fake {
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         self.blobs.get(&descriptor.digest).cloned().ok_or_else(|| Error::not_found("manifest unknown"))
+    }
+
+    fn referrers(&self, subject: &Digest, _: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Descriptor>> {
+        Ok(self.referrers.get(subject).cloned().unwrap_or_default())
     }
 
     fn fetch(&self, blob: &Descriptor, offset: u64, sink: &mut Sink<'_>) -> Result<()> {
@@ -52,14 +58,23 @@ impl Source for Fake {
 }
 
 impl Fake {
-    fn put(&mut self, bytes: &[u8]) -> Digest {
+    pub(super) fn blob(&self, digest: &Digest) -> &[u8] {
+        &self.blobs[digest]
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Digest {
         let name = digest(bytes);
         self.blobs.insert(name, bytes.to_vec());
         name
     }
 
     /// An image of these layers for a platform; returns its manifest.
-    fn image(&mut self, layers: &[Vec<u8>], architecture: &str, compress: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    pub(super) fn image(
+        &mut self,
+        layers: &[Vec<u8>],
+        architecture: &str,
+        compress: impl Fn(&[u8]) -> Vec<u8>,
+    ) -> Vec<u8> {
         let config = made::config(layers, architecture, "{}");
         self.put(&config);
         let descriptors: Vec<String> = layers
@@ -81,14 +96,14 @@ impl Fake {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// Files that do not compress, so that transfers have a middle.
-fn noisy_layer(name: &str, seed: u64) -> Vec<u8> {
+pub(super) fn noisy_layer(name: &str, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -99,7 +114,7 @@ fn noisy_layer(name: &str, seed: u64) -> Vec<u8> {
     tar_of(&[(name, noise.as_slice())])
 }
 
-fn pull_as(
+pub(super) fn pull_as(
     images: &Images,
     source: &Fake,
     name: &str,
@@ -113,7 +128,7 @@ fn pull_as(
     Ok((pulled, lines))
 }
 
-fn pull(images: &Images, source: &Fake, name: &str) -> Result<(Pulled, Vec<Progress>)> {
+pub(super) fn pull(images: &Images, source: &Fake, name: &str) -> Result<(Pulled, Vec<Progress>)> {
     pull_as(images, source, name, None, &|_, _, _| Ok(()))
 }
 
@@ -128,7 +143,7 @@ fn steps(lines: &[Progress]) -> Vec<LayerStep> {
         .collect()
 }
 
-fn files(root: &Path) -> [usize; 3] {
+pub(super) fn files(root: &Path) -> [usize; 3] {
     let count = |path: &str| {
         let entries = std::fs::read_dir(root.join(path)).unwrap();
         entries.filter(|entry| entry.as_ref().unwrap().file_name() != "base").count()
@@ -305,8 +320,10 @@ fn two_pulls_of_one_layer_share_a_download() {
 
 /// A registry to push to.
 #[derive(Default)]
-struct Sunk {
-    blobs: Mutex<HashMap<Digest, Vec<u8>>>,
+pub(super) struct Sunk {
+    pub(super) blobs: Mutex<HashMap<Digest, Vec<u8>>>,
+    /// Subjects and what was sent to refer to them; `None` takes none.
+    pub(super) referrers: Mutex<Option<Vec<(Digest, Digest)>>>,
     documents: Mutex<Vec<(Option<String>, Digest)>>,
     origins: Mutex<Vec<Vec<String>>>,
 }
@@ -336,9 +353,17 @@ impl Destination for Sunk {
         self.documents.lock().unwrap().push((tag.map(str::to_owned), descriptor.digest));
         Ok(descriptor.digest)
     }
+
+    fn referrer(&self, subject: &Digest, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        assert_eq!(digest(bytes), descriptor.digest);
+        let mut referrers = self.referrers.lock().unwrap();
+        let referrers = referrers.as_mut().ok_or_else(|| Error::invalid("manifest invalid"))?;
+        referrers.push((*subject, descriptor.digest));
+        Ok(())
+    }
 }
 
-fn push(images: &Images, to: &Sunk, name: &str) -> Result<(PushedImage, Vec<Progress>)> {
+pub(super) fn push(images: &Images, to: &Sunk, name: &str) -> Result<(PushedImage, Vec<Progress>)> {
     let reference: Reference = name.parse().unwrap();
     let mut lines = Vec::new();
     let options = PushOptions { reference: &reference, platform: None, uploads: 2, cancelled: &|| false };
