@@ -204,3 +204,6 @@ impl Read for Stream {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;
