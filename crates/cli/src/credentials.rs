@@ -65,14 +65,29 @@ async fn in_helper(program: &str, server: &str) -> Result<Option<(String, String
     }))
 }
 
-/// User, password and identity token as the file has them.
+/// User, password and identity token as the file has them. Old files have addresses where names are now.
 fn in_file(config: &Config, server: &str) -> Option<(String, String, String)> {
-    let entry = config.get("auths")?.get(server)?;
+    let auths = config.get("auths")?;
+    let same = |(name, _): &&(String, Value)| host_of(name) == host_of(server);
+    let entry = auths.get(server).or_else(|| auths.entries().iter().find(same).map(|(_, entry)| entry))?;
     let token = entry.text("identitytoken").to_owned();
-    let decoded = BASE64_STANDARD.decode(entry.text("auth")).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.trim_end_matches('\0').to_owned(), token))
+    // Where there is `auth`, it counts; some programs write the parts only.
+    let (user, password) = match entry.text("auth") {
+        "" => (entry.text("username").to_owned(), entry.text("password").to_owned()),
+        encoded => {
+            let text = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
+            let (user, password) = text.split_once(':')?;
+            (user.to_owned(), password.trim_end_matches('\0').to_owned())
+        }
+    };
+    let some = !user.is_empty() || !password.is_empty() || !token.is_empty();
+    some.then_some((user, password, token))
+}
+
+/// The host and port of an address or a name.
+fn host_of(name: &str) -> &str {
+    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
+    name.split('/').next().unwrap_or_default()
 }
 
 /// Keeps credentials; gives whether they stand unencrypted in the file.
@@ -172,6 +187,21 @@ mod tests {
         assert_eq!((found.text("identitytoken"), found.text("password")), ("t0", ""));
         erase(&mut config, "r:5000").await.unwrap();
         assert!(find(&config, "r:5000").await.unwrap().is_none());
+    }
+
+    #[test]
+    fn old_files_have_addresses_and_others_the_parts_alone() {
+        let (_directory, config) = config(
+            r#"{"auths":{"https://r:5000/v1/":{"auth":"bWU6YQ=="},"http://plain":{"username":"me","password":"b"},
+                "plain":{"identitytoken":"t"},"https://index.docker.io/v1/":{"username":"hub","password":"c"},"bare":{},
+                "broken":{"auth":"?","username":"me","password":"d"}}}"#,
+        );
+        let found =
+            |server: &str| in_file(&config, server).map(|(user, password, token)| [user, password, token].concat());
+        assert_eq!(found("r:5000").as_deref(), Some("mea"));
+        assert_eq!(found("plain").as_deref(), Some("t"), "the very name goes first");
+        assert_eq!(found("https://index.docker.io/v1/").as_deref(), Some("hubc"));
+        assert_eq!([found("r"), found("bare"), found("broken"), found("other")], [None, None, None, None]);
     }
 
     #[test]

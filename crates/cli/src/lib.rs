@@ -17,6 +17,7 @@ mod image;
 mod inspect;
 mod limits;
 mod man;
+mod manifest;
 mod network;
 mod opts;
 mod print;

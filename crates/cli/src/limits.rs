@@ -24,6 +24,10 @@ pub(crate) const SIZE_DIGITS: usize = 3;
 pub(crate) const HELPER_DEADLINE: Duration = Duration::from_secs(120);
 /// Bytes of a credential helper's answer; a token takes a few kilobytes.
 pub(crate) const HELPER_OUTPUT_MAX: u64 = 64 << 10;
+/// Largest file that describes a list of manifests: a thousand of them, with their bytes, stay well below.
+pub(crate) const LIST_BYTES_MAX: u64 = 16 << 20;
+/// How deeply such a file may nest: brackets and indentation together; ours are five levels deep.
+pub(crate) const YAML_DEPTH_MAX: usize = 4096;
 /// Bytes that a thread hands to a request at once: the cost of the hand-over is small beside copying them.
 pub const FEED_CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that may wait: reading goes on while the daemon is busy with the last one.

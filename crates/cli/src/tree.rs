@@ -7,7 +7,7 @@ use crate::{
     cli::Cli,
     completion, container, context,
     failure::{Failure, Result},
-    image, inspect, limits, man, network, registry, system, volume,
+    image, inspect, limits, man, manifest, network, registry, system, volume,
 };
 
 /// The flags before the command.
@@ -33,6 +33,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &container::GROUP,
     &context::GROUP,
     &image::GROUP,
+    &manifest::GROUP,
     &network::GROUP,
     &registry::GROUP,
     &system::GROUP,

@@ -244,3 +244,6 @@ impl Read for Stream {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;

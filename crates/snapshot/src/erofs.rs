@@ -23,7 +23,7 @@ use build::Builder;
 use rorqual_error::{Context, Error, Result};
 use std::{fs::File, io::BufRead, os::fd::OwnedFd};
 
-pub(crate) use write::empty;
+pub(crate) use write::{check, empty};
 
 /// What came of an archive.
 #[derive(Debug)]

@@ -6,6 +6,8 @@
 
 mod child;
 mod parent;
+#[cfg(test)]
+mod tests;
 
 pub use child::helper_main;
 pub(crate) use parent::{IndexFiles, Task, run};

@@ -45,22 +45,27 @@ impl Output {
 }
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
-    let reference = matches.arg(0).parse::<Reference>().map_err(|error| Failure::message(error.to_string()))?;
-    let (all, quiet) = (matches.on("all-tags"), matches.on("quiet"));
-    let bare = reference.tag().is_none() && reference.digest().is_none();
-    if all && !bare {
-        return Err(Failure::message("tag can't be used with --all-tags/-a"));
-    }
-    let reference = if all { reference } else { reference.or_latest() };
-    if bare && !all && !quiet {
-        cli.line(format!("Using default tag: {}", reference.tag().unwrap_or("latest")))?;
-    }
+    let reference = asked(cli, matches)?;
     let platform = Some(matches.text("platform")).filter(|text| !text.is_empty());
-    pull(cli, &reference, platform, Output::of(quiet)).await?;
-    if !all {
+    pull(cli, &reference, platform, Output::of(matches.on("quiet"))).await?;
+    if !matches.on("all-tags") {
         cli.line(reference.to_string())?;
     }
     Ok(0)
+}
+
+/// The name that a pull or push is given: with tag `latest` where it says nothing else and not all tags are meant.
+pub(super) fn asked(cli: &Cli, matches: &Matches) -> Result<Reference> {
+    let reference = matches.arg(0).parse::<Reference>()?;
+    let bare = reference.tag().is_none() && reference.digest().is_none();
+    if matches.on("all-tags") {
+        return if bare { Ok(reference) } else { Err(Failure::message("tag can't be used with --all-tags/-a")) };
+    }
+    let reference = reference.or_latest();
+    if bare && !matches.on("quiet") {
+        cli.line(format!("Using default tag: {}", reference.tag().unwrap_or("latest")))?;
+    }
+    Ok(reference)
 }
 
 /// Asks the daemon to fetch `reference`; without tag and digest every tag of its repository.

@@ -1,14 +1,13 @@
 //! `push`.
 
-use super::pull::{Output, registry_auth};
+use super::pull::{Output, asked, registry_auth};
 use crate::{
     args::{Args, Command, Flag, Matches},
     cli::Cli,
-    failure::{Failure, Result},
+    failure::Result,
     image::platform_json,
     print::show_progress,
 };
-use rorqual_types::Reference;
 
 /// `rorqual push`.
 pub const COMMAND: Command = Command {
@@ -28,16 +27,7 @@ pub const COMMAND: Command = Command {
 };
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
-    let reference = matches.arg(0).parse::<Reference>().map_err(|error| Failure::message(error.to_string()))?;
-    let (all, quiet) = (matches.on("all-tags"), matches.on("quiet"));
-    let bare = reference.tag().is_none() && reference.digest().is_none();
-    if all && !bare {
-        return Err(Failure::message("tag can't be used with --all-tags/-a"));
-    }
-    let reference = if all { reference } else { reference.or_latest() };
-    if bare && !all && !quiet {
-        cli.line(format!("Using default tag: {}", reference.tag().unwrap_or("latest")))?;
-    }
+    let (reference, quiet) = (asked(cli, matches)?, matches.on("quiet"));
     let client = cli.client()?;
     let request = client
         .post(format!("/images/{}/push", reference.familiar_name()))

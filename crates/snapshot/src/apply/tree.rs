@@ -15,7 +15,7 @@ use rustix::{
     io::{self, Errno},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     os::fd::OwnedFd,
     rc::Rc,
 };
@@ -49,6 +49,10 @@ pub(super) struct Tree<'a> {
     last: Option<(Vec<u8>, Rc<Dir>)>,
     /// Directories' times, set when nothing more is made in them.
     times: BTreeMap<Vec<u8>, Times>,
+    /// Directories of this layer that hide what lower ones have in them.
+    opaque: HashSet<Vec<u8>>,
+    /// Whiteouts of this layer; none is below a directory that hides all.
+    whiteouts: BTreeSet<Vec<u8>>,
     bytes: u64,
 }
 
@@ -71,7 +75,17 @@ impl<'a> Tree<'a> {
     pub(super) fn new(layer: OwnedFd, lowers: Lowers, privileged: &'a dyn Privileged) -> Result<Self> {
         let root = Rc::new(Dir { fd: layer, path: Vec::new(), plain: true });
         let open = HashMap::new();
-        let mut tree = Self { root, lowers, privileged, open, last: None, times: BTreeMap::new(), bytes: 0 };
+        let mut tree = Self {
+            root,
+            lowers,
+            privileged,
+            open,
+            last: None,
+            times: BTreeMap::new(),
+            opaque: HashSet::new(),
+            whiteouts: BTreeSet::new(),
+            bytes: 0,
+        };
         // Overlay shows the topmost layer's root, whatever the archive says of it.
         if let Some(attributes) = tree.lowers.root()? {
             tree.set_root(&attributes)?;
@@ -194,7 +208,8 @@ impl<'a> Tree<'a> {
         rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(0o755)).context("create a directory")?;
         let fd = open_directory(&at.fd, name).context("open a directory")?;
         Attributes::implied(Times::default()).apply_but_times(&fd, false, self.privileged)?;
-        self.hide_lower(&fd)?;
+        self.whiteouts.remove(&path);
+        self.hide_lower(&fd, &path)?;
         self.remember(path, fd).map(Step::Into)
     }
 
@@ -239,7 +254,7 @@ impl<'a> Tree<'a> {
                     self.remove(parent, name)?;
                     rustix::fs::mkdirat(&parent.fd, name, mode).context("create a directory")?;
                     let fd = open_directory(&parent.fd, name).context("open a directory")?;
-                    self.hide_lower(&fd)?;
+                    self.hide_lower(&fd, &path)?;
                 }
             }
             Err(error) => return Err(error).context("create a directory"),
@@ -260,14 +275,19 @@ impl<'a> Tree<'a> {
 
     /// Removes what this layer has under `name`; nothing there is fine.
     fn remove(&mut self, parent: &Rc<Dir>, name: &[u8]) -> Result<()> {
+        let path = join(&parent.path, name);
         match rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => {
+                self.whiteouts.remove(&path);
+                Ok(())
+            }
             Err(Errno::ISDIR | Errno::PERM) => {
-                let path = join(&parent.path, name);
                 let below = join(&path, b"");
                 let within = |other: &[u8]| other == path || other.starts_with(&below);
                 self.open.retain(|other, _| !within(other));
                 self.times.retain(|other, _| !within(other));
+                self.opaque.retain(|other| !within(other));
+                self.take_whiteouts(&path);
                 self.last = None;
                 remove_tree(&parent.fd, name).context("replace a directory")
             }
@@ -278,10 +298,38 @@ impl<'a> Tree<'a> {
     /// Makes `name` disappear from the merged tree.
     pub(super) fn white_out(&mut self, parent: &Rc<Dir>, name: &[u8]) -> Result<()> {
         self.remove(parent, name)?;
-        if matches!(self.lowers.find(&join(&parent.path, name))?, Lower::Missing) {
+        let path = join(&parent.path, name);
+        // Where all below is hidden, the kernel lists a whiteout as a name.
+        if self.is_hidden(&parent.path) || matches!(self.lowers.find(&path)?, Lower::Missing) {
             return Ok(());
         }
-        rustix::fs::mknodat(&parent.fd, name, FileType::CharacterDevice, Mode::empty(), 0).context("write a whiteout")
+        rustix::fs::mknodat(&parent.fd, name, FileType::CharacterDevice, Mode::empty(), 0)
+            .context("write a whiteout")?;
+        self.whiteouts.insert(path);
+        Ok(())
+    }
+
+    /// Whether the directory, or one that it is in, hides what lower layers have in it.
+    fn is_hidden(&self, path: &[u8]) -> bool {
+        let mut at = path;
+        while !self.opaque.is_empty() && !at.is_empty() {
+            if self.opaque.contains(at) {
+                return true;
+            }
+            at = at.iter().rposition(|byte| *byte == b'/').map_or(&[], |end| &at[..end]);
+        }
+        false
+    }
+
+    /// The whiteouts below a directory, which are no longer known after this.
+    fn take_whiteouts(&mut self, directory: &[u8]) -> Vec<Vec<u8>> {
+        let below = join(directory, b"");
+        let all = self.whiteouts.range(below.clone()..).take_while(|path| path.starts_with(&below));
+        let all: Vec<Vec<u8>> = all.cloned().collect();
+        for path in &all {
+            self.whiteouts.remove(path);
+        }
+        all
     }
 
     /// Makes everything that lower layers have in the directory disappear.
@@ -292,13 +340,20 @@ impl<'a> Tree<'a> {
         if directory.path.is_empty() {
             return self.white_out_root();
         }
-        self.hide_lower(&directory.fd)
+        self.hide_lower(&directory.fd, &directory.path)
     }
 
-    /// Both forms: overlay in a user namespace reads `user.`, elsewhere `trusted.`.
-    fn hide_lower(&self, directory: &OwnedFd) -> Result<()> {
+    /// Both forms: overlay in a user namespace reads `user.`, elsewhere `trusted.`. Whiteouts that are below the
+    /// directory hide nothing then, and go.
+    fn hide_lower(&mut self, directory: &OwnedFd, path: &[u8]) -> Result<()> {
         if self.lowers.is_empty() {
             return Ok(());
+        }
+        self.opaque.insert(path.to_vec());
+        for whiteout in self.take_whiteouts(path) {
+            let Some((parent, name)) = super::split(&whiteout) else { continue };
+            let parent = open_directory(&self.root.fd, parent).context("open a directory")?;
+            rustix::fs::unlinkat(&parent, name, AtFlags::empty()).context("remove a whiteout")?;
         }
         rustix::fs::fsetxattr(directory, USER_OPAQUE, b"y", XattrFlags::empty()).context("hide lower layers")?;
         self.privileged.xattr(directory, b"", TRUSTED_OPAQUE, b"y").context("hide lower layers")
@@ -312,7 +367,7 @@ impl<'a> Tree<'a> {
                 Err(Errno::NOENT) => self.white_out(&root, &name)?,
                 Ok(stat) if kind(&stat) == FileType::Directory => {
                     let fd = open_directory(&root.fd, &name).context("open a directory")?;
-                    self.hide_lower(&fd)?;
+                    self.hide_lower(&fd, &name)?;
                 }
                 _ => {}
             }

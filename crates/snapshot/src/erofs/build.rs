@@ -203,6 +203,10 @@ impl Builder {
     fn white_out(&mut self, parent: Id, name: &[u8]) -> Result<(), Stop> {
         self.tree.remove(parent, name);
         self.last = None;
+        // Where all below is hidden, the kernel lists a whiteout as a name.
+        if self.tree.is_hidden(parent) {
+            return Ok(());
+        }
         if matches!(self.lowers.find(&join(self.tree.path(parent), name))?, Lower::Missing) {
             return Ok(());
         }

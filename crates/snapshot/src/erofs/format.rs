@@ -53,6 +53,42 @@ pub(super) struct Super {
     pub(super) uuid: [u8; 16],
 }
 
+/// Whether an index of `length` bytes may be mounted with an archive of `archive` bytes: `head`, all that stands before
+/// the first inode, is what this program writes for files of these lengths; the two numbers that it leaves open lie
+/// within the index.
+pub(super) fn is_ours(head: &[u8], uuid: [u8; 16], length: u64, archive: u64) -> bool {
+    let field = |at: u64, bytes: usize| head.get((SUPER_OFFSET + at) as usize..)?.get(..bytes);
+    let number = |at: u64, bytes: usize| {
+        let mut number = [0; 8];
+        number[..bytes].copy_from_slice(field(at, bytes)?);
+        Some(u64::from_le_bytes(number))
+    };
+    let (Some(root), Some(inodes), Some(archive_blocks)) = (number(14, 2), number(16, 8), number(SUPER_BYTES + 64, 4))
+    else {
+        return false;
+    };
+    let Ok(blocks) = u32::try_from(length.div_ceil(BLOCK)) else { return false };
+    let written = Super { root, inodes, blocks, archive_blocks: archive_blocks as u32, uuid };
+    let place = root * SLOT;
+    head == written.bytes()
+        && place >= FIRST_INODE
+        && place + INODE_BYTES <= length
+        && (1..=length / INODE_BYTES).contains(&inodes)
+        && archive_blocks <= archive.div_ceil(BLOCK)
+}
+
+/// Where the root's inode stands, as the head of an index says.
+pub(super) fn root_position(head: &[u8]) -> u64 {
+    let at = SUPER_OFFSET as usize + 14;
+    head.get(at..at + 2).map_or(0, |number| u64::from(u16::from_le_bytes([number[0], number[1]])) * SLOT)
+}
+
+/// Whether these bytes are the inode of a directory.
+pub(super) fn is_directory(inode: &[u8; INODE_BYTES as usize]) -> bool {
+    let (format, mode) = (u16::from_le_bytes([inode[0], inode[1]]), u16::from_le_bytes([inode[4], inode[5]]));
+    format & 1 == 1 && mode & 0o170_000 == 0o040_000
+}
+
 impl Super {
     /// All that stands before the first inode.
     pub(super) fn bytes(&self) -> Vec<u8> {

@@ -50,8 +50,8 @@ fn walk(root: &Path, untimed: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf, Seen>
     let mut open = vec![PathBuf::new()];
     while let Some(path) = open.pop() {
         let full = root.join(&path);
-        // The kernel lists a whiteout within a directory that hides all below, and then has no such file.
-        let Ok(stat) = fs::symlink_metadata(&full) else { continue };
+        // What is listed is there: a whiteout where nothing is to be hidden would not be.
+        let stat = fs::symlink_metadata(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()));
         let kind = stat.file_type();
         let content = if kind.is_dir() {
             open.extend(fs::read_dir(&full).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
@@ -230,6 +230,53 @@ fn ordinary_layers_are_the_same_both_ways() {
         both.compare(&|path| path == "noted/new" || path == "");
         let shown = fs::read_to_string(both.fs[0][1].join("bin/setuid")).unwrap();
         assert_eq!(shown, "text");
+    });
+}
+
+/// Whiteouts below a directory that hides everything, before it does and after, directly and deeper.
+#[test]
+fn a_whiteout_that_hides_nothing_is_not_there() {
+    in_own_mounts(|| {
+        let lower = archive(&[
+            directory("d"),
+            file("d/a", b""),
+            file("d/b", b""),
+            directory("d/deep"),
+            file("d/deep/c", b""),
+            directory("kept"),
+            file("kept/x", b""),
+            directory("again"),
+            file("again/y", b""),
+        ]);
+        let upper = archive(&[
+            directory("d"),
+            file("d/.wh.a", b""),
+            directory("d/deep"),
+            file("d/deep/.wh.c", b""),
+            file("d/.wh..wh..opq", b""),
+            file("d/.wh.b", b""),
+            file("d/deep/.wh.c", b""),
+            file("d/new", b"seen"),
+            file("kept/.wh.x", b""),
+            file(".wh.again", b""),
+            directory("again"),
+            file("again/.wh.y", b""),
+        ]);
+        let (both, indexed) = Both::new(&[lower, upper]).unwrap();
+        assert_eq!(indexed, 2);
+        both.compare(&|path| path == "" || path == "kept" || path == "d/deep");
+        for which in [0, 1] {
+            let layer = &both.fs[1][which];
+            let names = |path: &str| {
+                let entries = fs::read_dir(layer.join(path)).unwrap();
+                let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+                names.sort();
+                names
+            };
+            assert_eq!(names("d"), ["deep", "new"]);
+            assert!(names("d/deep").is_empty() && names("again").is_empty());
+            assert_eq!(names("kept"), ["x"], "this one hides something");
+        }
     });
 }
 

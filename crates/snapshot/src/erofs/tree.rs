@@ -160,9 +160,38 @@ impl Tree {
         matches!(self.node(id).content, Content::Character(0))
     }
 
+    /// Whether the directory, or one that it is in, hides what lower layers have in it.
+    pub(super) fn is_hidden(&self, id: Id) -> bool {
+        let mut at = id;
+        loop {
+            match self.directory(at) {
+                Some(directory) if directory.opaque => return true,
+                Some(directory) if at != ROOT => at = directory.parent,
+                _ => return false,
+            }
+        }
+    }
+
+    /// Hides what lower layers have in the directory, and drops the whiteouts in it, which then hide nothing. What is
+    /// below a hidden directory has none, so that no file is looked at twice.
     pub(super) fn hide_lower(&mut self, id: Id) {
+        let mut open = if self.is_hidden(id) { Vec::new() } else { vec![id] };
         if let Some(directory) = self.directory_mut(id) {
             directory.opaque = true;
+        }
+        while let Some(at) = open.pop() {
+            let Some(directory) = self.directory(at) else { continue };
+            let mut gone = Vec::new();
+            for (name, child) in &directory.children {
+                match &self.node(*child).content {
+                    Content::Character(0) => gone.push(name.clone()),
+                    Content::Directory(below) if !below.opaque => open.push(*child),
+                    _ => {}
+                }
+            }
+            for name in gone {
+                self.remove(at, &name);
+            }
         }
     }
 

@@ -5,11 +5,13 @@ use super::{
     tree::{Content, Directory, Id, Node, ROOT, Tree},
 };
 use crate::limits::INDEX_BUFFER_BYTES;
+use rorqual_error::{Context, Error, Result};
 use rustix::io::Errno;
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
     ops::Bound::{self, Excluded, Unbounded},
+    os::unix::fs::FileExt,
 };
 
 /// Why there is no index.
@@ -34,6 +36,25 @@ pub(crate) fn empty(out: &File) -> io::Result<()> {
         Err(WriteError::Io(error)) => Err(error),
         Err(WriteError::TooLarge) => Err(Errno::FBIG.into()),
     }
+}
+
+/// Checks what the helper left before the kernel reads it: the superblock, the root, and that neither file is shorter
+/// than is said. What stands behind is the kernel's to bound, as it is with any file system.
+///
+/// # Errors
+/// `Internal`: the helper writes nothing else, unless somebody made it.
+pub(crate) fn check(index: &File, archive: &File, uuid: [u8; 16]) -> Result<()> {
+    let length = |file: &File| file.metadata().map(|metadata| metadata.len()).context("look at a layer's files");
+    let (index_bytes, archive_bytes) = (length(index)?, length(archive)?);
+    let mut head = vec![0; FIRST_INODE as usize];
+    let mut root = [0; INODE_BYTES as usize];
+    let refused = || Error::internal("the unpack helper wrote an index that is none; the layer is not used");
+    index.read_exact_at(&mut head, 0).map_err(|_| refused())?;
+    if !format::is_ours(&head, uuid, index_bytes, archive_bytes) {
+        return Err(refused());
+    }
+    index.read_exact_at(&mut root, format::root_position(&head)).map_err(|_| refused())?;
+    if format::is_directory(&root) { Ok(()) } else { Err(refused()) }
 }
 
 /// Writes the index of `tree`, whose data is in an archive of `archive_bytes`; returns its length.

@@ -21,6 +21,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 /// One archive to unpack.
@@ -103,7 +104,7 @@ impl Session<'_> {
 
     fn serve(&mut self, progress: &mut dyn FnMut(u64)) -> Outcome {
         loop {
-            self.wait_readable()?;
+            self.wait_readable(HELPER_SILENCE_MAX)?;
             let Some((report, fds)) = receive(&self.socket).context("hear from the unpack helper")? else {
                 return Err(self.lost());
             };
@@ -143,8 +144,8 @@ impl Session<'_> {
         }
     }
 
-    fn wait_readable(&self) -> Result<()> {
-        let timeout = Timespec { tv_sec: HELPER_SILENCE_MAX.as_secs() as i64, tv_nsec: 0 };
+    fn wait_readable(&self, silence: Duration) -> Result<()> {
+        let timeout = Timespec { tv_sec: silence.as_secs() as i64, tv_nsec: silence.subsec_nanos().into() };
         loop {
             match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) if self.is_starving() => {}
@@ -209,5 +210,40 @@ impl Session<'_> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, sync::mpsc};
+
+    /// What is heard within a moment by who waits for a helper that is fed from `archive`; after that the helper speaks.
+    fn waits(archive: &File) -> Result<bool> {
+        let pair = || rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair().unwrap();
+        let session = Session { socket: ours, child: None, layer: PathBuf::new(), archive };
+        let (sender, heard) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.send(session.wait_readable(Duration::from_millis(1))));
+            match heard.recv_timeout(Duration::from_millis(100)) {
+                Ok(result) => result.map(|()| false),
+                Err(_) => {
+                    send(&theirs, &Report::NotUnshared, &[]).unwrap();
+                    heard.recv().unwrap().map(|()| true)
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_helper_that_starves_is_waited_for_and_one_that_hangs_is_not() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (archive, mut write) = (File::from(read), File::from(write));
+        assert!(waits(&archive).unwrap(), "nothing has arrived that it could work on");
+        write.write_all(b"x").unwrap();
+        let error = waits(&archive).unwrap_err().to_string();
+        assert_eq!(error, "the unpack helper made no progress and was ended");
+        assert!(waits(&tempfile::tempfile().unwrap()).is_err(), "a file never makes it wait");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{INGEST, LayerInfo, Snapshots, check_free_space, lock, make_directory};
 use crate::{
+    erofs,
     helper::{self, IndexFiles, Made, Task},
     mounts::{ARCHIVE, INDEX},
 };
@@ -140,7 +141,11 @@ impl Snapshots {
         uuid.copy_from_slice(&ingest.chain.bytes()[..16]);
         let files = IndexFiles { archive: create(ARCHIVE)?, index: create(INDEX)?, uuid };
         let why = match self.run(ingest, archive, digest, Some(files), progress)? {
-            Made::Layer(info) => return Ok(info),
+            Made::Layer(info) => {
+                let open = |name: &str| File::open(ingest.directory.join(name)).context("open a layer's files");
+                erofs::check(&open(INDEX)?, &open(ARCHIVE)?, uuid)?;
+                return Ok(info);
+            }
             Made::Unsuitable(why) => why,
         };
         tracing::debug!(diff_id = %ingest.diff_id, why, "a layer cannot be indexed and is unpacked");
