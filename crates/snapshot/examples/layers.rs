@@ -63,7 +63,7 @@ fn main() {
     let mut archive = File::open(tar).expect("open the layer");
     let diff_id = digest(&mut archive);
     let archive = File::open(tar).expect("open the layer");
-    let unpack = Unpack { archive, diff_id, verified: false, chain: &chain };
+    let unpack = Unpack { archive, diff_id, verified: false, chain: &chain, below: None };
     let info = timed("unpack", || snapshots.unpack(unpack, &mut |_| {})).expect("unpack").expect("a new layer");
     println!("{info:?} {:?}", snapshots.layer_kind());
     timed("sync", || snapshots.sync()).expect("sync");

@@ -1,6 +1,9 @@
 //! A layer's bytes on their way to the reader: read and decompressed by one thread, hashed by another.
 
-use crate::limits::{CHUNK_BYTES, CHUNKS_AHEAD, EXPANSION_FREE_BYTES, EXPANSION_MAX};
+use crate::{
+    limits::{CHUNK_BYTES, CHUNKS_AHEAD, EXPANSION_FREE_BYTES, EXPANSION_MAX, PROGRESS_BYTES},
+    tar::read_error,
+};
 use aws_lc_rs::digest::{Context as Hasher, SHA256};
 use flate2::bufread::MultiGzDecoder;
 use rorqual_error::{Context, Error, Result};
@@ -99,6 +102,25 @@ pub(crate) struct Stream {
     ended: bool,
     /// Gets the same bytes.
     copy: Option<File>,
+}
+
+impl Stream {
+    /// Reads what is left; `progress` is told the position now and then.
+    pub(crate) fn drain(&mut self, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        let (mut position, mut reported) = (0, 0);
+        loop {
+            let length = self.fill_buf().map_err(read_error)?.len();
+            if length == 0 {
+                return Ok(());
+            }
+            self.consume(length);
+            position += length as u64;
+            if position - reported >= PROGRESS_BYTES {
+                reported = position;
+                progress(reported)?;
+            }
+        }
+    }
 }
 
 /// The digest that a thread computes of the bytes of a [`Stream`].

@@ -17,5 +17,5 @@ mod trash;
 pub use archive::{Compression, decompressed};
 pub use helper::{HELPER_NAME, Helper, helper_main};
 pub use store::{
-    BASE_LAYER, LayerInfo, LayerKind, LayerOptions, Snapshots, Unpack, Verification, Writable, check_free_space,
+    BASE_LAYER, Below, LayerInfo, LayerKind, LayerOptions, Snapshots, Unpack, Verification, Writable, check_free_space,
 };

@@ -5,7 +5,7 @@ mod base;
 mod unpack;
 
 pub use base::BASE_LAYER;
-pub use unpack::Unpack;
+pub use unpack::{Below, Unpack};
 
 use crate::{
     archive,

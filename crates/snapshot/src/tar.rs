@@ -261,7 +261,7 @@ fn truncated() -> Error {
     Error::invalid("unexpected EOF")
 }
 
-fn read_error(error: std::io::Error) -> Error {
+pub(crate) fn read_error(error: std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::UnexpectedEof {
         return truncated();
     }

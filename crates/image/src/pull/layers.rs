@@ -198,20 +198,18 @@ impl<'a> Layers<'a> {
         told: &mut HashSet<Digest>,
     ) -> Result<NewLayers> {
         let open = |layer: &Descriptor| self.open(scope, layer);
-        let mut begun: Option<(usize, Instant, u64)> = None;
         let layers = &self.chosen.manifest.layers;
+        // When each was begun, and the seconds that were told.
+        let mut begun: Vec<Option<(Instant, u64)>> = vec![None; layers.len()];
         self.images.unpack_from(self.chosen, &[], lease, &open, &mut |number, position| {
-            let Some(layer) = layers.get(number) else { return };
+            let (Some(layer), Some(begun)) = (layers.get(number), begun.get_mut(number)) else { return };
             if position.is_none() {
                 if !self.present.contains(&layer.digest) && told.insert(layer.digest) {
                     self.tell(layer, LayerStep::Pulled);
                 }
                 return;
             }
-            let (of, since, told) = begun.get_or_insert_with(|| (number, Instant::now(), 0));
-            if *of != number {
-                (*of, *since, *told) = (number, Instant::now(), 0);
-            }
+            let (since, told) = begun.get_or_insert_with(|| (Instant::now(), 0));
             let seconds = since.elapsed().as_secs() + 1;
             if seconds > *told {
                 *told = seconds;

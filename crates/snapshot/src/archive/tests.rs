@@ -107,7 +107,8 @@ fn archives_with_tables_of_contents_are_layers_like_any_other() {
                 let snapshots = snapshots_of(kind, &data);
                 let chain = [digest(b"chain")];
                 let layer = crate::store::tests::file(&blob);
-                let unpack = Unpack { archive: layer, diff_id: digest(&archive), verified: false, chain: &chain };
+                let unpack =
+                    Unpack { archive: layer, diff_id: digest(&archive), verified: false, chain: &chain, below: None };
                 snapshots.unpack(unpack, &mut |_| {}).unwrap().unwrap();
                 let mut found = listing(&snapshots.layers_dir().join(chain[0].hex()).join("fs"));
                 // Containers see the table and the mark of an eStargz layer, as they do with containerd.

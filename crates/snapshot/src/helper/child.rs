@@ -47,9 +47,13 @@ fn work(socket: &OwnedFd) -> Result<(Made, Option<Digest>)> {
     let mut fds = fds.into_iter();
     let (archive, layers) = fds.next().zip(fds.next()).ok_or_else(lost)?;
     let index = match job.index {
-        Some(uuid) => Some((uuid, fds.next().zip(fds.next()).ok_or_else(lost)?)),
+        Some(index) => {
+            let copy = if index.copy { Some(fds.next().ok_or_else(lost)?.into()) } else { None };
+            Some((index.uuid, copy, fds.next().ok_or_else(lost)?))
+        }
         None => None,
     };
+    let keep = if job.keep { Some(fds.next().ok_or_else(lost)?) } else { None };
     let layer = open_layer(&layers, &job.layer).context("open the layer")?;
     let lowers = job.lowers.iter().map(|name| open_layer(&layers, name));
     let lowers: Vec<OwnedFd> = lowers.collect::<std::io::Result<_>>().context("open the layers below")?;
@@ -57,12 +61,17 @@ fn work(socket: &OwnedFd) -> Result<(Made, Option<Digest>)> {
 
     rustix::process::umask(Mode::empty());
     leave_host(socket)?;
-    confine(&layer, index.is_none(), &lowers)?;
+    confine(&layer, index.is_none() && keep.is_none(), &lowers)?;
 
     let mut progress = |position: u64| send(socket, &Report::Progress { position }, &[]).context("report progress");
-    let (made, digest) = match index {
-        Some((uuid, (copy, index))) => {
-            let (stream, digest) = archive::open(archive.into(), job.digest, Some(copy.into()))?;
+    let (made, digest) = match (index, keep) {
+        (_, Some(copy)) => {
+            let (mut stream, digest) = archive::open(archive.into(), job.digest, Some(copy.into()))?;
+            stream.drain(&mut progress)?;
+            (Made::Kept, digest)
+        }
+        (Some((uuid, copy, index)), None) => {
+            let (stream, digest) = archive::open(archive.into(), job.digest, copy)?;
             let indexed = erofs::index(&mut Reader::new(stream), lowers, uuid, &File::from(index), &mut progress)?;
             let made = match indexed {
                 Indexed::Done(info) => Made::Layer(info),
@@ -70,7 +79,7 @@ fn work(socket: &OwnedFd) -> Result<(Made, Option<Digest>)> {
             };
             (made, digest)
         }
-        None => {
+        (None, None) => {
             let (stream, digest) = archive::open(archive.into(), job.digest, None)?;
             let info = apply(&mut Reader::new(stream), layer, lowers, &Asking { socket }, &mut progress)?;
             (Made::Layer(info), digest)

@@ -1,6 +1,6 @@
 //! The daemon's side.
 
-use super::{Answer, HELPER_NAME, Helper, Job, Outcome, Report, kind_of, receive, send};
+use super::{Answer, HELPER_NAME, Helper, IndexJob, Job, Outcome, Report, kind_of, receive, send};
 use crate::{
     apply::{Direct, Privileged, is_allowed_device, is_allowed_xattr},
     limits::HELPER_SILENCE_MAX,
@@ -26,23 +26,32 @@ use std::{
 
 /// One archive to unpack.
 pub(crate) struct Task<'a> {
-    pub(crate) archive: File,
     /// The layers directory.
     pub(crate) layers: &'a Path,
     /// The layer's directory below it; its `fs` is empty.
     pub(crate) layer: &'a str,
     /// The layers below, topmost first.
     pub(crate) lowers: &'a [String],
+    /// What to do.
+    pub(crate) work: Work,
+}
+
+/// What is to be done with an archive.
+pub(crate) struct Work {
+    /// It, in any compression.
+    pub(crate) archive: File,
     /// Whether the digest of the uncompressed archive is wanted.
     pub(crate) digest: bool,
     /// Where an index is to be made in place of a directory.
     pub(crate) index: Option<IndexFiles>,
+    /// An empty file that gets the uncompressed archive, where no more than that is to be done.
+    pub(crate) keep: Option<File>,
 }
 
 /// The empty files of an archived layer.
 pub(crate) struct IndexFiles {
-    /// Gets the uncompressed archive.
-    pub(crate) archive: File,
+    /// Gets the uncompressed archive, where it is not kept already.
+    pub(crate) archive: Option<File>,
     /// Gets the index.
     pub(crate) index: File,
     /// The index's name.
@@ -70,17 +79,23 @@ pub(crate) fn run(helper: &Helper, task: Task<'_>, progress: &mut dyn FnMut(u64)
         child: Some(child),
         // What the helper may have made: its layer, by the path the kernel gives for it.
         layer: std::fs::canonicalize(task.layers.join(task.layer)).context("find the layer")?,
-        archive: &task.archive,
+        archive: &task.work.archive,
     };
-    let index = task.index.as_ref();
+    let work = &task.work;
+    let index = work.index.as_ref();
     let job = Job {
         layer: task.layer.to_owned(),
         lowers: task.lowers.to_vec(),
-        digest: task.digest,
-        index: index.map(|index| index.uuid),
+        digest: work.digest,
+        index: index.map(|index| IndexJob { uuid: index.uuid, copy: index.archive.is_some() }),
+        keep: work.keep.is_some(),
     };
-    let mut fds = vec![task.archive.as_fd(), layers.as_fd()];
-    fds.extend(index.into_iter().flat_map(|index| [index.archive.as_fd(), index.index.as_fd()]));
+    let mut fds = vec![work.archive.as_fd(), layers.as_fd()];
+    if let Some(files) = index {
+        fds.extend(files.archive.as_ref().map(File::as_fd));
+        fds.push(files.index.as_fd());
+    }
+    fds.extend(work.keep.as_ref().map(File::as_fd));
     send(&session.socket, &job, &fds).context("give the unpack helper its job")?;
     let outcome = session.serve(progress);
     session.end();

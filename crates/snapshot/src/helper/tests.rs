@@ -25,7 +25,7 @@ fn liar() {
     let (archive, index) = (fds.next().unwrap(), fds.next().unwrap());
     archive.set_len(1024).unwrap();
     crate::erofs::empty(&index).unwrap();
-    index.write_all_at(&job.index.unwrap(), 1024 + 48).unwrap();
+    index.write_all_at(&job.index.unwrap().uuid, 1024 + 48).unwrap();
     let lie = std::env::var(LIE).unwrap();
     match lie.split_once(':') {
         Some((offset, hex)) => {
@@ -71,7 +71,8 @@ fn an_index_that_no_honest_helper_writes_is_not_mounted() {
             let snapshots = Snapshots::open_with(&data, helper, &options).unwrap();
             assert_eq!(snapshots.layer_kind(), LayerKind::Archive, "the kernel mounts indexes");
             let chain = [digest(b"chain")];
-            let unpack = Unpack { archive: file(&end()), diff_id: digest(&end()), verified: false, chain: &chain };
+            let unpack =
+                Unpack { archive: file(&end()), diff_id: digest(&end()), verified: false, chain: &chain, below: None };
             let result = snapshots.unpack(unpack, &mut |_| {});
             snapshots.wait_for_deletions();
             match lie {

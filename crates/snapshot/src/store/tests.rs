@@ -48,7 +48,8 @@ pub(crate) fn stack(snapshots: &Snapshots, archives: &[Vec<u8>]) -> Result<(Vec<
     let mut info = LayerInfo::default();
     for archive in archives {
         chain.push(digest(format!("{chain:?} {}", digest(archive)).as_bytes()));
-        let unpack = Unpack { archive: file(archive), diff_id: digest(archive), verified: false, chain: &chain };
+        let unpack =
+            Unpack { archive: file(archive), diff_id: digest(archive), verified: false, chain: &chain, below: None };
         info = snapshots.unpack(unpack, &mut |_| {})?.unwrap_or_default();
     }
     Ok((chain, info))
@@ -111,7 +112,8 @@ fn a_wrong_digest_leaves_nothing() {
     let snapshots = snapshots(root.path());
     let archive = [crate::tar::tests::file("a", b"x"), crate::tar::tests::end()].concat();
     let chain = [digest(b"chain")];
-    let unpack = Unpack { archive: file(&archive), diff_id: digest(b"other"), verified: false, chain: &chain };
+    let unpack =
+        Unpack { archive: file(&archive), diff_id: digest(b"other"), verified: false, chain: &chain, below: None };
     let error = snapshots.unpack(unpack, &mut |_| {}).unwrap_err();
     assert_eq!(error.kind(), rorqual_error::Kind::InvalidArgument, "{error}");
     snapshots.wait_for_deletions();
@@ -128,8 +130,13 @@ fn two_callers_unpack_a_layer_once() {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
-                    let unpack =
-                        Unpack { archive: file(&archive), diff_id: digest(&archive), verified: false, chain: &chain };
+                    let unpack = Unpack {
+                        archive: file(&archive),
+                        diff_id: digest(&archive),
+                        verified: false,
+                        chain: &chain,
+                        below: None,
+                    };
                     snapshots.unpack(unpack, &mut |_| {}).unwrap().is_some()
                 })
             })
@@ -137,4 +144,54 @@ fn two_callers_unpack_a_layer_once() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(results.iter().filter(|done| **done).count(), 1);
+}
+
+#[test]
+fn layers_may_come_before_those_below_them() {
+    use crate::tar::tests::{end, file as entry};
+    in_own_mounts(|| {
+        // The directory of the upper layer's file, and what its whiteouts are good for, are known from the lower one.
+        let lower = [entry("dir/a", b"first"), entry("dir/b", b"second"), end()].concat();
+        let upper = [entry("dir/.wh.a", b""), entry("dir/sub/c", b"third"), end()].concat();
+        let chain = [digest(b"lower"), digest(b"upper")];
+        let unpack = |snapshots: &Snapshots, archive: &[u8], chain: &[ChainId], below: Option<&Below<'_>>| {
+            let unpack = Unpack { archive: file(archive), diff_id: digest(archive), verified: false, chain, below };
+            snapshots.unpack(unpack, &mut |_| {}).map(|info| info.unwrap())
+        };
+        for kind in [LayerKind::Directory, LayerKind::Archive] {
+            let made = [false, true].map(|early| {
+                let root = tempfile::tempdir().unwrap();
+                fs::create_dir(root.path().join("data")).unwrap();
+                let snapshots = snapshots_of(kind, &root.path().join("data"));
+                let info = if early {
+                    let below = || unpack(&snapshots, &lower, &chain[..1], None).map(drop);
+                    unpack(&snapshots, &upper, &chain, Some(&below)).unwrap()
+                } else {
+                    unpack(&snapshots, &lower, &chain[..1], None).unwrap();
+                    unpack(&snapshots, &upper, &chain, None).unwrap()
+                };
+                let layer = root.path().join("data/layers").join(chain[1].hex());
+                let bytes = match kind {
+                    LayerKind::Archive => fs::read(layer.join("index.erofs")).unwrap(),
+                    LayerKind::Directory => Vec::new(),
+                };
+                let dir = snapshots.layers_dir().join(chain[1].hex()).join("fs/dir");
+                let sub = dir.join("sub/c");
+                let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+                let names: std::collections::BTreeSet<_> = names.collect();
+                (info, bytes, names, fs::read(sub).unwrap())
+            });
+            assert!(made[0] == made[1], "{kind:?}");
+            assert_eq!(made[0].3, b"third");
+
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir(root.path().join("data")).unwrap();
+            let snapshots = snapshots_of(kind, &root.path().join("data"));
+            let never = || Err(Error::unavailable("the layer below failed"));
+            let error = unpack(&snapshots, &upper, &chain, Some(&never)).unwrap_err();
+            assert_eq!(error.to_string(), "the layer below failed");
+            snapshots.wait_for_deletions();
+            assert!(snapshots.layers().unwrap().is_empty());
+        }
+    });
 }

@@ -3,7 +3,7 @@
 use super::{INGEST, LayerInfo, Snapshots, check_free_space, lock, make_directory};
 use crate::{
     erofs,
-    helper::{self, IndexFiles, Made, Task},
+    helper::{self, IndexFiles, Made, Task, Work},
     mounts::{ARCHIVE, INDEX},
 };
 use rorqual_error::{Context, Error, Result};
@@ -11,6 +11,7 @@ use rorqual_metadata::failpoint;
 use rorqual_types::{ChainId, DiffId};
 use rustix::fs::Mode;
 use std::{
+    fmt,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::DirBuilderExt,
@@ -19,7 +20,6 @@ use std::{
 };
 
 /// A layer to unpack.
-#[derive(Debug)]
 pub struct Unpack<'a> {
     /// The layer's archive, in any compression.
     pub archive: File,
@@ -29,7 +29,18 @@ pub struct Unpack<'a> {
     pub verified: bool,
     /// The chain IDs from the lowest layer to this one.
     pub chain: &'a [ChainId],
+    /// Returns when the layers below are there; absent where they are. What can be done without them is done first.
+    pub below: Option<&'a Below<'a>>,
 }
+
+impl fmt::Debug for Unpack<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unpack({})", self.diff_id)
+    }
+}
+
+/// Waits for layers; an error when they will not come.
+pub type Below<'a> = dyn Fn() -> Result<()> + Sync + 'a;
 
 /// A layer in the making.
 struct Ingest<'a> {
@@ -43,7 +54,7 @@ struct Ingest<'a> {
 }
 
 impl Snapshots {
-    /// Unpacks a layer above the layers below it, which must be there. Already there, or being unpacked by another
+    /// Unpacks a layer above the layers below it. Already there, or being unpacked by another
     /// caller: nothing is done, and `None` returned. Survives a power cut after [`Snapshots::sync`].
     ///
     /// # Errors
@@ -88,8 +99,9 @@ impl Snapshots {
             let root = File::open(&root).with_context(|| format!("open {}", root.display()))?;
             rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).context("set the mode of a layer's root")?;
             let info = if self.archives {
-                self.archive(&ingest, unpack.archive, !unpack.verified, progress)?
+                self.archive(&ingest, unpack.archive, !unpack.verified, unpack.below, progress)?
             } else {
+                unpack.below.map_or(Ok(()), |wait| wait())?;
                 self.extract(&ingest, unpack.archive, !unpack.verified, progress)?
             };
             failpoint!("snapshot.unpacked")?;
@@ -117,9 +129,9 @@ impl Snapshots {
         digest: bool,
         progress: &mut dyn FnMut(u64),
     ) -> Result<LayerInfo> {
-        match self.run(ingest, archive, digest, None, progress)? {
+        match self.run(ingest, ingest.lowers, Work { archive, digest, index: None, keep: None }, progress)? {
             Made::Layer(info) => Ok(info),
-            Made::Unsuitable(why) => Err(Error::internal(format!("the unpack helper did not unpack: {why}"))),
+            other => Err(Error::internal(format!("the unpack helper did not unpack: {other:?}"))),
         }
     }
 
@@ -127,8 +139,9 @@ impl Snapshots {
     fn archive(
         &self,
         ingest: &Ingest<'_>,
-        archive: File,
-        digest: bool,
+        mut archive: File,
+        mut digest: bool,
+        below: Option<&Below<'_>>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<LayerInfo> {
         let create = |name: &str| {
@@ -139,20 +152,28 @@ impl Snapshots {
         let mut uuid = [0; 16];
         // Another one for each layer: overlay tells file systems apart by it.
         uuid.copy_from_slice(&ingest.chain.bytes()[..16]);
-        let files = IndexFiles { archive: create(ARCHIVE)?, index: create(INDEX)?, uuid };
-        let why = match self.run(ingest, archive, digest, Some(files), progress)? {
+        let kept = ingest.directory.join(ARCHIVE);
+        let open_kept = || File::open(&kept).with_context(|| format!("open {}", kept.display()));
+        let mut copy = Some(create(ARCHIVE)?);
+        if let Some(wait) = below {
+            // Most of the work is decompression, which needs nothing of the layers below.
+            self.run(ingest, &[], Work { archive, digest, index: None, keep: copy.take() }, progress)?;
+            (archive, digest) = (open_kept()?, false);
+            wait()?;
+        }
+        let index = Some(IndexFiles { archive: copy, index: create(INDEX)?, uuid });
+        let why = match self.run(ingest, ingest.lowers, Work { archive, digest, index, keep: None }, progress)? {
             Made::Layer(info) => {
-                let open = |name: &str| File::open(ingest.directory.join(name)).context("open a layer's files");
-                erofs::check(&open(INDEX)?, &open(ARCHIVE)?, uuid)?;
+                let index = File::open(ingest.directory.join(INDEX)).context("open a layer's index")?;
+                erofs::check(&index, &open_kept()?, uuid)?;
                 return Ok(info);
             }
             Made::Unsuitable(why) => why,
+            Made::Kept => return Err(Error::internal("the unpack helper made no index")),
         };
         tracing::debug!(diff_id = %ingest.diff_id, why, "a layer cannot be indexed and is unpacked");
-        let kept = ingest.directory.join(ARCHIVE);
-        let archive = File::open(&kept).with_context(|| format!("open {}", kept.display()))?;
         // The digest has been checked, and progress told.
-        let info = self.extract(ingest, archive, false, &mut |_| {})?;
+        let info = self.extract(ingest, open_kept()?, false, &mut |_| {})?;
         let remove = || -> io::Result<()> {
             fs::remove_file(ingest.directory.join(INDEX))?;
             fs::remove_file(&kept)
@@ -161,16 +182,8 @@ impl Snapshots {
         Ok(info)
     }
 
-    fn run(
-        &self,
-        ingest: &Ingest<'_>,
-        archive: File,
-        digest: bool,
-        index: Option<IndexFiles>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Made> {
-        let layers = self.layers_dir();
-        let task = Task { archive, layers, layer: ingest.name, lowers: ingest.lowers, digest, index };
+    fn run(&self, ingest: &Ingest<'_>, lowers: &[String], work: Work, progress: &mut dyn FnMut(u64)) -> Result<Made> {
+        let task = Task { layers: self.layers_dir(), layer: ingest.name, lowers, work };
         let (made, digest) = helper::run(&self.helper, task, progress)?;
         if let Some(digest) = digest.filter(|digest| *digest != ingest.diff_id) {
             return Err(Error::invalid(format!(
