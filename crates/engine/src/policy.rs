@@ -126,27 +126,25 @@ impl Document {
     }
 }
 
-/// A registry, or a repository with it, as [`Reference::name`] has them.
+/// That a name is of a registry, of a repository or of what several have in front, as [`Reference::name`] has them.
 fn check_name(name: &str) -> Result<(), String> {
     let domain = name.split('/').next().unwrap_or_default();
-    let registry = domain == "localhost" || domain.contains(['.', ':']);
-    // Of a registry alone the grammar of references says nothing; with some repository it does.
-    let probe = if name.contains('/') { name.to_owned() } else { format!("{name}/x") };
-    let reference = probe.parse::<Reference>().map_err(|error| format!("{name:?} names no repository: {error}"));
-    match reference {
-        Ok(_) if !registry => Err(format!(
+    if domain != "localhost" && !domain.contains(['.', ':']) {
+        return Err(format!(
             "{name:?} has no registry: write it whole, as \"docker.io/library/busybox\" or \"registry.example.org/team\""
-        )),
-        Ok(reference) if reference.tag().is_some() || reference.digest().is_some() => {
-            Err(format!("{name:?} has a tag or a digest: an entry is for a whole repository"))
-        }
-        // docker.io/library is more than one repository.
-        Ok(reference) if reference.name() != probe && probe != "docker.io/library" => {
-            Err(format!("{name:?} is known as {:?}: write that", reference.name()))
-        }
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
+        ));
     }
+    // A registry alone is no reference; with some repository it is one.
+    let probe = if name.contains('/') { name.to_owned() } else { format!("{name}/x") };
+    let reference: Reference = probe.parse().map_err(|error| format!("{name:?} names no repository: {error}"))?;
+    if reference.tag().is_some() || reference.digest().is_some() {
+        return Err(format!("{name:?} has a tag or a digest: an entry is for a whole repository"));
+    }
+    // docker.io/library is what several have in front, and docker.io alone is short for nothing.
+    if reference.name() != probe && !matches!(name, "docker.io" | "docker.io/library") {
+        return Err(format!("{name:?} is known as {:?}: write that", reference.name()));
+    }
+    Ok(())
 }
 
 impl<'de> Deserialize<'de> for Repositories {
