@@ -4,11 +4,14 @@ use crate::{Images, oci::Descriptor, remote::Source};
 use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_snapshot::check_free_space;
 use rorqual_types::Digest;
+use rustix::{
+    io::Errno,
+    pipe::{SpliceFlags, splice},
+};
 use std::{
     collections::HashMap,
     fs::File,
-    io::Write,
-    os::unix::fs::FileExt,
+    io::Write as _,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,8 +31,8 @@ const GIVE_WAY: Duration = Duration::from_millis(250);
 pub(crate) const PARTIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How often the free space is looked at.
 const SPACE_CHECK_BYTES: u64 = 64 << 20;
-/// What is read at once from a file that another thread writes.
-const FOLLOW_BYTES: usize = 256 << 10;
+/// What is passed on at once of a file that another thread writes; as much as a pipe may hold.
+pub(crate) const FOLLOW_BYTES: usize = 1 << 20;
 
 /// Downloads under way, by digest.
 pub(crate) type Downloads = Mutex<HashMap<Digest, Arc<Download>>>;
@@ -72,20 +75,21 @@ impl Download {
         *state
     }
 
-    /// Copies the bytes to `out` as they arrive, to their end; `at` counts them.
+    /// Gives the bytes to the pipe `out` as they arrive, to their end; `at` counts them.
     ///
     /// # Errors
-    /// Where the download failed, or `out` does not take more.
-    pub(crate) fn follow(&self, at: &mut u64, out: &mut impl Write) -> Result<()> {
-        let mut buffer = vec![0; FOLLOW_BYTES];
+    /// Where the download failed, or nobody reads the pipe any more.
+    pub(crate) fn follow(&self, at: &mut u64, out: &File) -> Result<()> {
         loop {
             let state = self.wait(*at);
             while *at < state.available {
                 let length = usize::try_from(state.available - *at).unwrap_or(usize::MAX).min(FOLLOW_BYTES);
-                let part = buffer.get_mut(..length).unwrap_or_default();
-                self.file.read_exact_at(part, *at).context("read a blob that is being downloaded")?;
-                out.write_all(part).context("pass on a blob")?;
-                *at += length as u64;
+                // The kernel hands its own pages on: nothing is copied here.
+                match splice(&self.file, Some(at), out, None, length, SpliceFlags::empty()) {
+                    Ok(0) => return Err(Error::internal("a blob that is being downloaded has become shorter")),
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error).context("pass on a blob"),
+                }
             }
             match state.whole {
                 Some(true) if *at >= self.size => return Ok(()),

@@ -3,7 +3,7 @@
 use crate::{
     Images, LayerStep, Progress, PullOptions,
     commit::Lease,
-    download::{Download, Wishes},
+    download::{Download, FOLLOW_BYTES, Wishes},
     name::short,
     oci::Descriptor,
     remote::Source,
@@ -12,7 +12,7 @@ use crate::{
 };
 use rorqual_error::{Context, Error, Result};
 use rorqual_types::Digest;
-use rustix::pipe::PipeFlags;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::{
     collections::HashSet,
     fs::File,
@@ -225,11 +225,13 @@ impl<'a> Layers<'a> {
         match self.wait_for(number) {
             Slot::Here => Ok((self.images.content.open_blob(&layer.digest)?, true)),
             Slot::Arriving(download) => {
-                let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
+                // Larger than usual, so that neither side waits for the other all the time; as it is where that is refused.
+                let _ = fcntl_setpipe_size(&write, FOLLOW_BYTES);
                 let follow = move || {
                     let mut write = File::from(write);
                     let mut at = 0;
-                    if download.follow(&mut at, &mut write).is_err() && self.wait_decided(number) {
+                    if download.follow(&mut at, &write).is_err() && self.wait_decided(number) {
                         // It was handed over, and came by another operation: the rest is in the store. That all of it
                         // is right is seen from the digest of what is unpacked.
                         let _ = self.pass_on(number, at, &mut write);
