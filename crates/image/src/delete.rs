@@ -24,9 +24,6 @@ enum Plan {
 impl Images {
     /// `docker rmi`. `users` tells which containers use which image.
     pub fn delete(&self, name: &str, options: DeleteOptions, users: &dyn Users) -> Result<Deleted> {
-        if !options.platforms.is_empty() {
-            return Err(Error::not_implemented("not supported yet: platforms of an image deletion"));
-        }
         let _change = self.change();
         let (target, names) = {
             let state = self.state();
@@ -35,6 +32,9 @@ impl Images {
             (target, names)
         };
         let users: Vec<User> = users.users().into_iter().filter(|user| user.image == target.id()).collect();
+        if !options.platforms.is_empty() {
+            return self.delete_platforms(&target, &options, &users);
+        }
         let plan = plan(&target, &names, options.force, &users)?;
         self.carry_out(&target.id(), plan).map(|(deleted, _)| deleted)
     }

@@ -20,6 +20,7 @@ mod list;
 mod load;
 mod model;
 mod name;
+mod platforms;
 mod prune;
 mod pull;
 mod push;

@@ -22,7 +22,6 @@ use rorqual_runtime::{
     protocol::{Event, Failure as ShimFailure, Request, Step},
     spawn::{self, Spawned},
 };
-use rorqual_types::Platform;
 use std::{
     os::{
         fd::{AsFd, OwnedFd},
@@ -141,7 +140,7 @@ impl Task {
                 self.network_event("connect", self.status.endpoint.as_ref());
                 Ok(pid)
             }
-            Event::Failed(failure) => Err(explained(never_ran(&failure), &failure, &self.record.image.platform)),
+            Event::Failed(failure) => Err(never_ran(&failure)),
             other => Err(unexpected(&other).into()),
         }
     }
@@ -259,21 +258,6 @@ fn never_ran(failure: &ShimFailure) -> Failure {
         return Failure { error: Error::new(Kind::InvalidArgument, message), exit_code: 126 };
     }
     Failure { error: Error::new(kind, message), exit_code }
-}
-
-/// The failure with what to do, where the kernel does not know the program's format and the image is for another machine.
-fn explained(mut failed: Failure, failure: &ShimFailure, platform: &Platform) -> Failure {
-    let host = Platform::host();
-    let unknown = failure.step == Step::Exec && failure.errno == rustix::io::Errno::NOEXEC.raw_os_error();
-    if unknown && platform.architecture != host.architecture {
-        let text = format!(
-            "{}: the image is for {platform} and this machine is {host}: register an emulator with the kernel \
-             (binfmt_misc with the flag F), as the packages qemu-user-static and binfmt-support do",
-            failed.error
-        );
-        failed.error = Error::new(failed.error.kind(), text);
-    }
-    failed
 }
 
 /// What went wrong, as dockerd 28 ends its messages.

@@ -427,3 +427,48 @@ fn of_an_index_that_is_not_all_here_the_one_manifest_is_pushed() {
     assert_eq!(pushed.target.digest, digest(&ours));
     assert_eq!(pushed.instead_of.map(|index| index.digest), Some(digest(index.as_bytes())));
 }
+
+#[test]
+fn a_platform_goes_and_the_image_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let images = open(root.path());
+    let mut layout = Layout::default();
+    let shared = layer("base", "x");
+    let one = layout.image(&[shared.clone(), layer("b", "y")], "amd64", media::LAYER_GZIP, gzip);
+    let two = layout.image(&[shared, layer("b", "z")], "s390x", media::LAYER_GZIP, gzip);
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{},{}]}}"#,
+        media::INDEX,
+        Layout::descriptor(media::MANIFEST, &one, r#","platform":{"architecture":"amd64","os":"linux"}"#),
+        Layout::descriptor(media::MANIFEST, &two, r#","platform":{"architecture":"s390x","os":"linux"}"#)
+    );
+    layout.blob(index.as_bytes());
+    layout.name(media::INDEX, index.as_bytes(), "r:5000/multi:1");
+    layout.name(media::MANIFEST, &one, "r:5000/one:1");
+    load(&images, &layout.archive()).unwrap();
+    let delete = |name: &str, platform: &str| {
+        let platforms = vec![platform.parse().unwrap()];
+        images.delete(name, DeleteOptions { platforms, ..DeleteOptions::default() }, &nobody)
+    };
+    // index; two manifests, configurations and own layers; the layer below
+    let before = files(root.path())[0];
+    assert_eq!(before, 8);
+    for (name, platform, kind) in [
+        ("r:5000/multi:1", "linux/riscv64", Kind::NotFound),
+        ("r:5000/multi:1", "linux/amd64", Kind::Conflict),
+        ("r:5000/one:1", "linux/amd64", Kind::Conflict),
+    ] {
+        let error = delete(name, platform).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().starts_with(&format!("failed to delete platform {platform} for image ")), "{error}");
+        assert_eq!(files(root.path())[0], before);
+    }
+    let deleted = delete("r:5000/multi:1", "linux/s390x").unwrap();
+    assert_eq!(deleted.items, [DeletedItem::Deleted(digest(&two).to_string())]);
+    assert_eq!(files(root.path())[0], before - 3);
+    let left = images.manifest_summaries(&Descriptor::new(media::INDEX, digest(index.as_bytes()), index.len() as u64));
+    assert_eq!(left.unwrap().iter().map(|manifest| manifest.available).collect::<Vec<_>>(), [true, false]);
+    // The same once more is not there; what is left still runs, after a restart too.
+    assert_eq!(delete("r:5000/multi:1", "linux/s390x").unwrap_err().kind(), Kind::NotFound);
+    images.resolve("r:5000/multi:1", Some(&"linux/amd64".parse().unwrap())).unwrap();
+}

@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 pub mod child;
 pub mod dev;
+mod foreign;
 pub mod identity;
 pub mod join;
 pub mod maker;

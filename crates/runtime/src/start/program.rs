@@ -1,6 +1,9 @@
 //! The program itself: finding it as Go's `LookPath` does, whose words docker's users know, and becoming it.
 
-use super::identity::{self, Account};
+use super::{
+    foreign,
+    identity::{self, Account},
+};
 use crate::{
     failure::{At, Outcome},
     plan::{CapabilityMasks, ProcessPlan},
@@ -48,11 +51,12 @@ impl Program {
         process::unblock_signals().at(Step::Exec, "unblock signals")?;
         self.restrict()?;
         let error = process::execve(&self.program, &self.args, &self.env);
-        let text = process::errno_text(error.raw_os_error().unwrap_or(0));
-        let _ = rustix::io::write(
-            rustix::stdio::stderr(),
-            format!("exec {}: {text}\n", self.program.to_string_lossy()).as_bytes(),
-        );
+        let errno = error.raw_os_error().unwrap_or(0);
+        let mut text = format!("exec {}: {}\n", self.program.to_string_lossy(), process::errno_text(errno));
+        if errno == Errno::NOEXEC.raw_os_error() {
+            text.extend(foreign::advice(&self.program));
+        }
+        let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
         process::exit_now(255)
     }
 }
