@@ -9,6 +9,7 @@ mod config;
 pub mod containers;
 mod detach;
 pub mod events;
+mod framing;
 pub mod images;
 mod limits;
 pub mod networks;

@@ -4,6 +4,7 @@ use crate::{
     containers::Exec,
     detach::DetachScanner,
     events::{Events, Scope},
+    framing::Framing,
     limits::{COPY_BUFFER, EXIT_CODE_WAIT},
 };
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct LogStream {
 pub struct AttachStream {
     /// Whether there is a terminal: `reader` is raw then, else frames of an 8-byte header and its payload.
     pub tty: bool,
+    /// What becomes of the output where the caller expects the other of the two.
+    pub(crate) framing: Framing,
     /// What the log held, to be sent first; of an attach that asked for it.
     pub history: Option<ByteStream>,
     /// The container's output; its end is the end of the session.
@@ -267,7 +270,7 @@ impl AttachStream {
         let end = {
             let exec = self.exec.take();
             let to_caller = async {
-                let end = copy_out(&mut self.reader, &mut output).await;
+                let end = copy_out(&mut self.reader, &mut output, &mut self.framing).await;
                 if let (SessionEnd::Finished, Some(exec)) = (end, &exec) {
                     // A program that closed its streams and runs on is not waited for.
                     let _ = tokio::time::timeout(EXIT_CODE_WAIT, exec.ended()).await;
@@ -291,13 +294,18 @@ impl AttachStream {
     }
 }
 
-async fn copy_out(reader: &mut AttachReader, output: &mut (impl AsyncWrite + Unpin)) -> SessionEnd {
-    let mut buffer = vec![0; COPY_BUFFER];
+async fn copy_out(
+    reader: &mut AttachReader,
+    output: &mut (impl AsyncWrite + Unpin),
+    framing: &mut Framing,
+) -> SessionEnd {
+    let (mut buffer, mut space) = (vec![0; COPY_BUFFER], Vec::new());
     loop {
         match reader.read(&mut buffer).await {
             Ok(0) | Err(_) => return SessionEnd::Finished,
             Ok(count) => {
-                if output.write_all(&buffer[..count]).await.is_err() || output.flush().await.is_err() {
+                let chunk = framing.pass(&buffer[..count], &mut space);
+                if output.write_all(chunk).await.is_err() || output.flush().await.is_err() {
                     return SessionEnd::Gone;
                 }
             }
@@ -354,7 +362,8 @@ mod tests {
         let (reader, writer, promise) = Promise::new(true);
         let detach_keys = crate::DEFAULT_DETACH_KEYS.to_vec();
         let (history, on_detach, exec) = (None, None, None);
-        let stream = AttachStream { tty, history, reader, writer, detach_keys, close_stdin, on_detach, exec };
+        let framing = Framing::Kept;
+        let stream = AttachStream { tty, framing, history, reader, writer, detach_keys, close_stdin, on_detach, exec };
         (stream, promise)
     }
 

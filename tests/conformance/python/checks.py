@@ -125,6 +125,11 @@ def execs(client):
         assert container.exec_run('tty', tty=True).output.startswith(b'/dev/pts/')
         assert b''.join(container.exec_run('seq 1 1000', stream=True).output).split()[-1] == b'1000'
         container.exec_run('touch /made', detach=True)
+        # what the start says decides whether output is framed
+        made = client.api.exec_create(container.id, 'echo framed', tty=True)
+        assert client.api.exec_start(made['Id'], demux=True) == (b'framed\r\n', None)
+        made = client.api.exec_create(container.id, ['sh', '-c', 'echo err >&2; echo bare'])
+        assert client.api.exec_start(made['Id'], tty=True) == b'bare\n'
         made = client.api.exec_create(container.id, 'cat', stdin=True)
         socket = client.api.exec_start(made['Id'], socket=True)._sock
         socket.sendall(b'typed\n')

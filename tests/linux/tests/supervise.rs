@@ -116,6 +116,14 @@ fn a_terminal_of_the_containers_own() {
 }
 
 #[test]
+fn a_size_for_no_terminal_is_nothing_wrong() {
+    let Some(lab) = Lab::new() else { return };
+    let mut container = Case::sh(&lab, "sleep 1000").start().unwrap();
+    assert_eq!(container.request(&Request::Resize { exec: None, rows: 30, cols: 120 }), Event::Ok);
+    container.end();
+}
+
+#[test]
 fn control_c_at_a_terminal_reaches_the_program_once() {
     let Some(lab) = Lab::new() else { return };
     for init in [false, true] {

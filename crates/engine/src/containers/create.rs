@@ -103,8 +103,14 @@ fn create_blocking(parts: &Parts, options: CreateOptions) -> Result<(View, Vec<S
     make_directories(parts, &record)?;
     commit(parts, &record, &image, &undo)?;
     undo.armed = false;
-    let view =
-        View { record: Arc::new(record), status: Status::created(), stops: 0, removed: false, removal_error: None };
+    let view = View {
+        record: Arc::new(record),
+        status: Status::created(),
+        stops: 0,
+        exits: 0,
+        removed: false,
+        removal_error: None,
+    };
     Ok((view, warnings))
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     detach::parse_detach_keys,
     events::Scope,
+    framing::Framing,
     limits::{EXEC_KEPT, START_DEADLINE},
     parts::{Parts, blocking},
     spec::merge_environment,
@@ -324,6 +325,7 @@ async fn run(parts: &Arc<Parts>, handle: &Handle, exec: &Arc<Exec>, options: Exe
         DetachEvent { events: parts.events.clone(), action: "exec_detach", id: handle.id().to_string(), attributes };
     Ok(ExecStarted::Attached(Box::new(AttachStream {
         tty: config.tty,
+        framing: Framing::new(config.tty, options.tty),
         history: None,
         reader,
         writer,

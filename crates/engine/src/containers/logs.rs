@@ -21,9 +21,9 @@ pub(super) async fn open(parts: &Arc<Parts>, handle: &Handle, options: LogOption
         return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
     }
     let mut view = handle.subscribe();
-    let (record, running, stops) = {
+    let (record, running, exits) = {
         let view = view.borrow_and_update();
-        (view.record.clone(), view.status.phase.is_live(), view.stops + u64::from(view.status.restart_count))
+        (view.record.clone(), view.status.phase.is_live(), view.exits)
     };
     if record.host_config.log_config.kind != "json-file" {
         return Err(Error::not_implemented("configured logging driver does not support reading"));
@@ -49,7 +49,7 @@ pub(super) async fn open(parts: &Arc<Parts>, handle: &Handle, options: LogOption
     if following {
         // Ends the reader when the run it follows has ended, or when nobody listens any more.
         tokio::spawn(async move {
-            let ended = view.wait_for(|view| view.removed || view.stops + u64::from(view.status.restart_count) > stops);
+            let ended = view.wait_for(|view| view.removed || view.exits > exits);
             tokio::select! {
                 () = listener.closed() => follow.cancel(),
                 _ = ended => finish(&follow),

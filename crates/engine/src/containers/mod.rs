@@ -49,6 +49,7 @@ pub(crate) use users::IdRanges;
 use crate::{
     detach::parse_detach_keys,
     events::Scope,
+    framing::Framing,
     parts::Parts,
     stream::{AttachStream, DetachEvent, LogStream},
 };
@@ -128,6 +129,7 @@ impl Containers {
         };
         Ok(AttachStream {
             tty: record.config.tty,
+            framing: Framing::Kept,
             history,
             reader,
             writer,

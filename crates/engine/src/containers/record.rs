@@ -135,6 +135,8 @@ pub struct View {
     pub status: Status,
     /// How often it has come to rest: a run that ended without a restart, or a start that failed.
     pub stops: u64,
+    /// How often a run has ended, whether or not a restart follows, or a start has failed.
+    pub exits: u64,
     /// Whether it is gone.
     pub removed: bool,
     /// Why its last removal failed.

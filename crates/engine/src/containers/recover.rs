@@ -56,7 +56,7 @@ pub(crate) async fn recover(parts: &Arc<Parts>) -> Result<()> {
     let found = blocking(move || settle(&worker, found, runs)).await?;
     let mut starts = Vec::new();
     for Found { record, status, adopted, start, remove, .. } in found {
-        let view = View { record, status, stops: 0, removed: false, removal_error: None };
+        let view = View { record, status, stops: 0, exits: 0, removed: false, removal_error: None };
         let handle = Handle::spawn(parts, view, adopted);
         if start {
             starts.push(handle);
@@ -304,6 +304,7 @@ fn settle(parts: &Arc<Parts>, mut found: Vec<Found>, strays: BTreeSet<ContainerI
             record: one.record.clone(),
             status: one.status.clone(),
             stops: 0,
+            exits: 0,
             removed: false,
             removal_error: None,
         };

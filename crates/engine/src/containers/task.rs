@@ -80,6 +80,7 @@ pub(super) struct Task {
     pub(super) record: Arc<Record>,
     pub(super) status: Status,
     pub(super) stops: u64,
+    pub(super) exits: u64,
     removed: bool,
     removal_error: Option<String>,
     view: watch::Sender<Arc<View>>,
@@ -107,13 +108,15 @@ enum Wake {
 
 impl Task {
     pub fn new(parts: Arc<Parts>, view: View, mailbox: mpsc::Receiver<Command>, adopted: Option<Adopted>) -> Self {
-        let (record, status, stops) = (view.record.clone(), view.status.clone(), view.stops);
+        let (record, status) = (view.record.clone(), view.status.clone());
+        let (stops, exits) = (view.stops, view.exits);
         let (sender, _) = watch::channel(Arc::new(view));
         let mut task = Self {
             parts,
             record,
             status,
             stops,
+            exits,
             removed: false,
             removal_error: None,
             view: sender,
@@ -237,6 +240,7 @@ impl Task {
             record: self.record.clone(),
             status: self.status.clone(),
             stops: self.stops,
+            exits: self.exits,
             removed: self.removed,
             removal_error: self.removal_error.clone(),
         }));
@@ -310,6 +314,7 @@ impl Task {
         self.status.endpoint = None;
         self.status.userns = None;
         self.stops += 1;
+        self.exits += 1;
         self.promises.clear();
         self.save_or_log().await;
         self.publish();
@@ -372,6 +377,7 @@ impl Task {
         self.status.last.error = exit.error.clone().unwrap_or_default();
         let had_endpoint = self.status.endpoint.take();
         self.status.userns = None;
+        self.exits += 1;
         if restart {
             self.status.restart_count += 1;
         } else {

@@ -17,8 +17,17 @@ pub const FIELDS: [(&str, &str); 10] = [
     ("HostConfig.SecurityOpt[writable-cgroups]", "needs delegation inside the container's cgroup namespace"),
 ];
 
+/// The log drivers that dockerd has.
+const LOG_DRIVERS: [&str; 11] =
+    ["awslogs", "etwlogs", "fluentd", "gcplogs", "gelf", "journald", "json-file", "local", "none", "splunk", "syslog"];
+
 /// Refuses the first field of [`FIELDS`] that the request uses. `config` is the client's, before the image's is merged in.
 pub fn check(config: &Config, host_config: &HostConfig) -> Result<()> {
+    let driver = host_config.log_config.kind.as_str();
+    if !driver.is_empty() && !LOG_DRIVERS.contains(&driver) {
+        let driver: String = driver.chars().take(64).collect();
+        return Err(Error::invalid(format!("error looking up logging plugin {driver}: plugin \"{driver}\" not found")));
+    }
     match used(config, host_config) {
         Some(field) => Err(refusal(field)),
         None => Ok(()),
@@ -107,5 +116,11 @@ mod tests {
             let expected = if field.is_empty() { String::new() } else { format!("not supported yet: {field}") };
             assert_eq!(check_body(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn a_log_driver_nobody_has_is_named() {
+        let said = check_body(r#"{"HostConfig":{"LogConfig":{"Type":"asdf"}}}"#);
+        assert_eq!(said, r#"error looking up logging plugin asdf: plugin "asdf" not found"#);
     }
 }

@@ -606,7 +606,8 @@ impl Supervisor {
     fn resize(&mut self, exec: Option<&str>, rows: u16, cols: u16) -> Outcome<()> {
         match self.find(exec)?.terminal() {
             Some(terminal) => crate::terminal::resize(terminal, rows, cols),
-            None => Err(Failure::new(Step::State, "the process has no terminal")),
+            // Clients tell their size whether or not there is a terminal; other runtimes take it so, too.
+            None => Ok(()),
         }
     }
 
