@@ -1,9 +1,10 @@
-//! All automation of this repository: `cargo xtask run | test | build | tidy | bench`.
+//! All automation of this repository: `cargo xtask run | test | build | tidy | fuzz | bench`.
 
 #![forbid(unsafe_code)]
 
 mod build;
 mod demo;
+mod fuzz;
 mod setup;
 mod suite;
 mod tidy;
@@ -19,6 +20,7 @@ cargo xtask run      build a release, start rorquald on a private root, run a co
 cargo xtask test     everything CI runs, installing what it needs; `test NAME...` runs only these parts
 cargo xtask build    release binaries into target/dist/release; `build --debug` into target/dist/debug
 cargo xtask tidy     the rules of layers.toml, and where unsafe code may stand
+cargo xtask fuzz     search for inputs that break a reader: `fuzz TARGET [LIBFUZZER OPTION]...`
 cargo xtask bench    measure engines side by side; `bench --help`
 ";
 
@@ -48,6 +50,7 @@ fn run(words: &[String]) -> Result<()> {
         })
         .map(|dir| println!("{}", dir.display())),
         "tidy" => tidy::run(),
+        "fuzz" => fuzz::run(rest),
         "bench" => {
             let mut command = cargo();
             command.args(["run", "--quiet", "--release", "--package", "rorqual-bench", "--"]).args(rest);

@@ -145,7 +145,7 @@ struct Source {
 
 fn sources(top: &Path) -> Result<Vec<Source>> {
     let mut found = Vec::new();
-    let mut dirs = ["crates", "bin", "tests", "testkit", "xtask", "bench"].map(|name| top.join(name)).to_vec();
+    let mut dirs = ["crates", "bin", "tests", "testkit", "xtask", "bench", "fuzz"].map(|name| top.join(name)).to_vec();
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
             let path = entry?.path();

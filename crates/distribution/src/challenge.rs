@@ -6,16 +6,16 @@ use rorqual_error::{Error, Result};
 
 /// One challenge of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Challenge {
+pub struct Challenge {
     /// The scheme, in lower case.
-    pub(crate) scheme: String,
+    pub scheme: String,
     /// Its parameters, names in lower case, in their order.
-    pub(crate) parameters: Vec<(String, String)>,
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Challenge {
     /// The parameter, where it is given once.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         let mut found = self.parameters.iter().filter(|(key, _)| key == name);
         match (found.next(), found.next()) {
             (Some((_, value)), None) => Some(value),
@@ -28,7 +28,7 @@ impl Challenge {
 ///
 /// # Errors
 /// `InvalidArgument` where they are larger than 16 KiB. What does not follow the grammar is left out.
-pub(crate) fn challenges(headers: &HeaderMap) -> Result<Vec<Challenge>> {
+pub fn challenges(headers: &HeaderMap) -> Result<Vec<Challenge>> {
     let lines = || headers.get_all(WWW_AUTHENTICATE).iter();
     if lines().map(|line| line.len()).sum::<usize>() > CHALLENGE_BYTES_MAX {
         return Err(Error::invalid("the registry's authentication challenge is larger than 16 KiB"));

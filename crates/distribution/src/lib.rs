@@ -8,14 +8,14 @@
 
 mod answer;
 mod auth;
-mod challenge;
+pub mod challenge;
 mod clients;
 mod config;
 mod credentials;
 mod download;
 mod endpoint;
 pub mod limits;
-mod links;
+pub mod links;
 mod lists;
 mod login;
 mod manifest;

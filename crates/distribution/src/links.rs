@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimeParser};
 use std::time::Duration;
 
 /// The target of the `Link` with `rel="next"`, as it is written.
-pub(crate) fn next_link(header: &str) -> Option<&str> {
+pub fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     loop {
         let (_, after) = rest.split_once('<')?;
@@ -26,8 +26,8 @@ pub(crate) fn next_link(header: &str) -> Option<&str> {
 }
 
 /// First byte, last byte and length of `Content-Range: bytes 5-9/10`; the length may be `*`.
-pub(crate) fn content_range(header: &str) -> Option<(u64, u64, Option<u64>)> {
-    let (range, length) = header.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+pub fn content_range(header: &str) -> Option<(u64, u64, Option<u64>)> {
+    let (range, length) = header.trim().strip_prefix("bytes ")?.trim_start_matches(' ').split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last) = (number(first)?, number(last)?);
     let length = if length == "*" { None } else { Some(number(length)?) };
@@ -35,7 +35,7 @@ pub(crate) fn content_range(header: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 /// How many bytes of an upload a server has, by its `Range: 0-9`. `0-0` is nothing, as Docker's registry means it.
-pub(crate) fn upload_range(header: &str) -> Option<u64> {
+pub fn upload_range(header: &str) -> Option<u64> {
     let text = header.trim();
     let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
     match (number(first)?, number(last)?) {
@@ -46,7 +46,7 @@ pub(crate) fn upload_range(header: &str) -> Option<u64> {
 }
 
 /// How long `Retry-After` asks to wait: seconds, or a date.
-pub(crate) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let text = header.trim();
     if let Some(seconds) = number(text) {
         return Some(Duration::from_secs(seconds));
@@ -93,6 +93,8 @@ mod tests {
             ("bytes +5-9/10", None),
             ("bytes 5-9/18446744073709551616", None),
             ("5-9/10", None),
+            ("bytes5-9/10", None),
+            ("bytes\t5-9/10", None),
             ("", None),
         ] {
             assert_eq!(content_range(header), range, "{header}");

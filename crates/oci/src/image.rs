@@ -80,6 +80,15 @@ fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializ
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// A length, which in Go is a signed number: one that has no place in it is refused there.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    match i64::try_from(size) {
+        Ok(_) => Ok(size),
+        Err(_) => Err(serde::de::Error::custom("a size that no blob has")),
+    }
+}
+
 /// A pointer to a blob, with what must be true of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
@@ -89,6 +98,7 @@ pub struct Descriptor {
     /// The digest of its bytes.
     pub digest: Digest,
     /// Its length.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// Where else it can be had.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
@@ -398,8 +408,16 @@ impl Document {
     /// Reads the document that `media_type` promises, and refuses one that could be read as another (R9).
     pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self> {
         let keys = strict::top_level(bytes)?;
-        if keys.has("manifests") && (keys.has("layers") || keys.has("config")) {
+        strict::check_spelling(bytes)?;
+        let has_layers = keys.has("layers") || keys.has("config");
+        if keys.has("manifests") && has_layers {
             return Err(Error::invalid("ambiguous document: it has both manifests and layers"));
+        }
+        if media::is_index(media_type) && has_layers {
+            return Err(Error::invalid("ambiguous document: a manifest where an index was promised"));
+        }
+        if keys.has("rootfs") {
+            return Err(Error::invalid("ambiguous document: it has the file system of an image configuration"));
         }
         if keys.has("fsLayers") {
             return Err(Error::invalid("unsupported document: Docker image manifest version 1"));

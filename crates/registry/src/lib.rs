@@ -20,7 +20,7 @@ mod lists;
 mod manifests;
 mod metrics;
 mod name;
-mod range;
+pub mod range;
 mod records;
 mod refusal;
 mod registry;

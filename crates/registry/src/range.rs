@@ -2,7 +2,7 @@
 
 /// What of a blob is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     /// All of it.
     All,
     /// Bytes `start..end`.
@@ -13,7 +13,7 @@ pub(crate) enum Wanted {
 
 /// Reads `Range` for a blob of `size` bytes. More than one range, another unit and malformed text ask for all, as HTTP
 /// allows.
-pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
+pub fn wanted(header: Option<&str>, size: u64) -> Wanted {
     let Some(range) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else { return Wanted::All };
     let Some((first, last)) = range.trim().split_once('-') else { return Wanted::All };
     let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -43,7 +43,7 @@ pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
 
 /// Reads the `Content-Range` of a chunk, `FIRST-LAST` as the distribution specification writes it; `bytes FIRST-LAST/ALL`
 /// as HTTP does is taken too. Returns where it begins and how long it is.
-pub(crate) fn chunk(text: &str) -> Option<(u64, u64)> {
+pub fn chunk(text: &str) -> Option<(u64, u64)> {
     let text = text.trim();
     let text = text.strip_prefix("bytes").map_or(text, |rest| rest.trim_start_matches(['=', ' ']));
     let text = text.split('/').next().unwrap_or_default();

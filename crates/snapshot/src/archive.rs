@@ -20,6 +20,9 @@ use std::{
     thread::JoinHandle,
 };
 
+/// How many bytes say how the others are compressed.
+const MAGIC_BYTES: usize = 4;
+
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -49,9 +52,11 @@ impl Compression {
 /// A reader of `source`'s uncompressed bytes, whatever its compression; expansion beyond the limit is an error.
 pub fn decompressed<'a>(source: impl Read + Send + 'a) -> Result<(Box<dyn Read + Send + 'a>, Compression)> {
     let taken = Arc::new(AtomicU64::new(0));
-    let mut source = BufReader::with_capacity(256 << 10, Counted { inner: source, taken: taken.clone() });
-    let start = source.fill_buf().context("read the archive")?;
-    let compression = Compression::detect(start);
+    let mut source = Counted { inner: source, taken: taken.clone() };
+    let mut start = Vec::with_capacity(MAGIC_BYTES);
+    (&mut source).take(MAGIC_BYTES as u64).read_to_end(&mut start).context("read the archive")?;
+    let compression = Compression::detect(&start);
+    let source = BufReader::with_capacity(256 << 10, io::Cursor::new(start).chain(source));
     let inner: Box<dyn Read + Send + 'a> = match compression {
         Compression::None => return Ok((Box::new(source), compression)),
         Compression::Gzip => Box::new(MultiGzDecoder::new(source)),

@@ -21,7 +21,10 @@ use crate::{
 };
 use build::Builder;
 use rorqual_error::{Context, Error, Result};
-use std::{fs::File, io::BufRead, os::fd::OwnedFd};
+use std::{
+    io::{BufRead, Write},
+    os::fd::OwnedFd,
+};
 
 pub(crate) use write::{check, empty};
 
@@ -47,13 +50,13 @@ impl From<Error> for Stop {
     }
 }
 
-/// Writes the index of `archive`, above `lowers` (topmost first), to the empty file `index`. `progress` is told the
+/// Writes the index of `archive`, above `lowers` (topmost first), to `out`, which is empty. `progress` is told the
 /// archive's position now and then.
 pub(crate) fn index<R: BufRead>(
     archive: &mut Reader<R>,
     lowers: Vec<OwnedFd>,
     uuid: [u8; 16],
-    index: &File,
+    out: impl Write,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Indexed> {
     let mut builder = match Builder::new(Lowers::new(lowers)) {
@@ -83,7 +86,7 @@ pub(crate) fn index<R: BufRead>(
         Ok(builder) => builder.finish(),
         Err(why) => return Ok(Indexed::Unsuitable(why)),
     };
-    let length = match write::write(&tree, uuid, archive.position(), index) {
+    let length = match write::write(&tree, uuid, archive.position(), out) {
         Ok(length) => length,
         Err(write::WriteError::TooLarge) => return Ok(Indexed::Unsuitable("more blocks than can be numbered")),
         Err(write::WriteError::Io(error)) => return Err(error).context("write the index"),
@@ -91,6 +94,15 @@ pub(crate) fn index<R: BufRead>(
     // Both files, and the directory that the index is mounted on.
     let size = space(archive.position()) + space(length) + space(1);
     Ok(Indexed::Done(LayerInfo { size, entries: archive.entries(), max_owner_id }))
+}
+
+/// Writes the index of a layer that has none below it to `out`; returns false where such a layer is unpacked instead.
+///
+/// # Errors
+/// `InvalidArgument` where the archive is refused.
+pub fn index_alone(archive: impl BufRead, out: impl Write) -> Result<bool> {
+    let indexed = index(&mut Reader::new(archive), Vec::new(), [0; 16], out, &mut |_| Ok(()))?;
+    Ok(matches!(indexed, Indexed::Done(_)))
 }
 
 /// Whether a file keeps this attribute, as one on disk does that the unprivileged helper makes: those of users (`user.`)

@@ -15,6 +15,7 @@ pub mod tar;
 mod trash;
 
 pub use archive::{Compression, decompressed};
+pub use erofs::index_alone;
 pub use helper::{HELPER_NAME, Helper, helper_main};
 pub use store::{
     BASE_LAYER, Below, LayerInfo, LayerKind, LayerOptions, Snapshots, Unpack, Verification, Writable, check_free_space,

@@ -62,11 +62,12 @@ impl Reference {
         Self { name: self.name.clone(), tag: None, digest: Some(digest) }
     }
 
-    /// The name as users type it: `busybox`, without tag or digest.
+    /// The name as users type it: `busybox`, without tag or digest. It is as short as it can be and still name the same.
     pub fn familiar_name(&self) -> &str {
-        let short = self.name.strip_prefix("docker.io/").unwrap_or(&self.name);
+        let Some(short) = self.name.strip_prefix("docker.io/") else { return &self.name };
         match short.strip_prefix("library/") {
-            Some(bare) if short.len() < self.name.len() && !bare.contains('/') => bare,
+            Some(bare) if !bare.contains('/') && !is_identifier(bare) => bare,
+            _ if short.split_once('/').is_some_and(|(first, _)| names_domain(first)) => &self.name,
             _ => short,
         }
     }
@@ -92,6 +93,16 @@ impl Reference {
 
 fn invalid() -> Error {
     Error::invalid("invalid reference format")
+}
+
+/// Whether the first of several components is a registry.
+fn names_domain(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first
+}
+
+/// Whether it is the whole ID of an image or container, which is never a name.
+fn is_identifier(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -141,7 +152,7 @@ impl FromStr for Reference {
         if text.len() > 1024 {
             return Err(invalid());
         }
-        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if is_identifier(text) {
             return Err(Error::invalid(format!(
                 "invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
             )));
@@ -159,11 +170,7 @@ impl FromStr for Reference {
             return Err(invalid());
         }
         let (domain, path) = match name.split_once('/') {
-            Some((first, path))
-                if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first =>
-            {
-                (first, path)
-            }
+            Some((first, path)) if names_domain(first) => (first, path),
             _ => (DEFAULT_DOMAIN, name),
         };
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -213,6 +220,22 @@ mod tests {
         ] {
             let reference: Reference = typed.parse().unwrap();
             assert_eq!((reference.to_string().as_str(), reference.familiar().as_str()), (full, familiar), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_familiar_name_is_never_another_registry() {
+        let hex = "0a".repeat(32);
+        for (full, familiar) in [
+            ("docker.io/example.org/app", "docker.io/example.org/app"),
+            ("docker.io/localhost/app", "docker.io/localhost/app"),
+            ("docker.io/library/example.org", "example.org"),
+            ("docker.io/library/localhost", "localhost"),
+            (&format!("docker.io/library/{hex}"), &format!("library/{hex}")),
+        ] {
+            let reference: Reference = full.parse().unwrap();
+            assert_eq!(reference.familiar(), familiar);
+            assert_eq!(familiar.parse::<Reference>().unwrap(), reference);
         }
     }
 

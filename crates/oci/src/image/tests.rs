@@ -41,11 +41,52 @@ fn ambiguous_documents_are_refused() {
             assert!(Document::parse(media_type, text.as_bytes()).is_err(), "{media_type} {text}");
         }
     }
+    // Nothing that could be of two kinds: a manifest as an index without entries, a configuration as a manifest.
+    for media_type in [media::INDEX, media::DOCKER_INDEX] {
+        assert!(Document::parse(media_type, manifest("").as_bytes()).is_err(), "{media_type}");
+    }
+    let rootfs = format!(r#""rootfs":{{"type":"layers","diff_ids":["{DIGEST}"]}},"#);
+    assert!(Document::parse(media::MANIFEST, manifest(&rootfs).as_bytes()).is_err());
     // An index that is really a manifest, a version that is none, and what is no object at all.
     for text in [r#"{"schemaVersion":1,"manifests":[]}"#, "[]", "null", "", "{}x", r#"{"manifests":[]}"#] {
         assert!(Document::parse(media::INDEX, text.as_bytes()).is_err(), "{text}");
     }
     assert!(Document::parse("text/plain", manifest("").as_bytes()).is_err());
+    let mut bytes = manifest(r#""x":"?","#).into_bytes();
+    assert!(Document::parse(media::MANIFEST, &bytes).is_ok());
+    let ignored = bytes.iter().position(|byte| *byte == b'?').unwrap();
+    bytes[ignored] = 0xff;
+    assert!(Document::parse(media::MANIFEST, &bytes).is_err());
+}
+
+/// Readers in Go find fields by names in any case; what they find must be what we found.
+#[test]
+fn keys_that_only_others_would_read_are_refused() {
+    let text = manifest("");
+    assert!(Document::parse(media::MANIFEST, text.as_bytes()).is_ok());
+    for (key, other) in [
+        ("layers", "Layers"),
+        ("layers", "layer\u{17f}"),
+        ("digest", "Digest\":\"x\",\"digest"),
+        ("size", "Size\":9,\"size"),
+        ("mediaType", "mediatype\":\"x\",\"mediaType"),
+        ("digest", "platform\":{\"OS\":\"linux\"},\"digest"),
+        ("schemaVersion", "Annotations\":{},\"schemaVersion"),
+        ("schemaVersion", "Subject\":null,\"schemaVersion"),
+    ] {
+        let text = text.replace(&format!("\"{key}\""), &format!("\"{other}\""));
+        assert!(Document::parse(media::MANIFEST, text.as_bytes()).is_err(), "{text}");
+    }
+    // What nobody reads may be called anything.
+    let free = r#""annotations":{"Size":"a","size":"b"},"x":{"Layers":[{"Digest":1}]},"#;
+    assert!(Document::parse(media::MANIFEST, manifest(free).as_bytes()).is_ok());
+}
+
+#[test]
+fn a_size_is_one_that_every_reader_can_hold() {
+    let sized = |size: u64| manifest("").replace("\"size\":3", &format!("\"size\":{size}"));
+    assert!(Document::parse(media::MANIFEST, sized(i64::MAX as u64).as_bytes()).is_ok());
+    assert!(Document::parse(media::MANIFEST, sized(i64::MAX as u64 + 1).as_bytes()).is_err());
 }
 
 #[test]

@@ -132,3 +132,30 @@ fn a_table_that_is_cut_off_is_an_error() {
         }
     }
 }
+
+/// A source that gives one byte at a time, as a connection may.
+struct Slow<'a>(&'a [u8]);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(1);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
+#[test]
+fn compression_is_seen_however_the_bytes_arrive() {
+    for (bytes, expected) in [
+        (gzip(b"data"), Compression::Gzip),
+        (zstd(b"data"), Compression::Zstd),
+        ([skippable(0, b"x"), zstd(b"data")].concat(), Compression::Zstd),
+        (b"data".to_vec(), Compression::None),
+    ] {
+        let (mut stream, compression) = decompressed(Slow(&bytes)).unwrap();
+        assert_eq!(compression, expected);
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"data");
+    }
+    assert_eq!(decompressed(Slow(b"")).unwrap().1, Compression::None);
+}

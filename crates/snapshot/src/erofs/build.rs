@@ -129,7 +129,7 @@ impl Builder {
                 // Removed by this archive and now made anew: nothing of the old directory may show.
                 self.tree.remove(at, name);
                 let made = self.add_directory(at, name, &Attributes::implied(self.now))?;
-                self.hide_lower(made);
+                self.hide_lower(made)?;
                 Ok(Step::Into(made))
             }
             _ => Err(not_a_directory(&join(self.tree.path(at), name)).into()),
@@ -169,8 +169,7 @@ impl Builder {
                 self.tree.remove(parent, name);
                 self.last = None;
                 let made = self.add_directory(parent, name, attributes)?;
-                self.hide_lower(made);
-                Ok(())
+                self.hide_lower(made)
             }
             None => self.add_directory(parent, name, attributes).map(drop),
         }
@@ -215,23 +214,23 @@ impl Builder {
         Ok(())
     }
 
-    fn hide_lower(&mut self, directory: Id) {
-        if !self.lowers.is_empty() {
-            self.tree.hide_lower(directory);
+    fn hide_lower(&mut self, directory: Id) -> Result<(), Stop> {
+        match self.lowers.is_empty() {
+            true => Ok(()),
+            false => self.tree.hide_lower(directory),
         }
     }
 
     /// Makes everything that lower layers have in the directory disappear.
     fn set_opaque(&mut self, directory: Id) -> Result<(), Stop> {
         if directory != ROOT {
-            self.hide_lower(directory);
-            return Ok(());
+            return self.hide_lower(directory);
         }
         // Overlay does not look whether a layer's root is opaque: each name is whited out.
         for name in self.lowers.root_names()? {
             match self.tree.child(ROOT, &name) {
                 None => self.white_out(ROOT, &name)?,
-                Some(id) => self.hide_lower(id),
+                Some(id) => self.hide_lower(id)?,
             }
         }
         Ok(())

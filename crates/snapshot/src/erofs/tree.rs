@@ -78,10 +78,14 @@ impl Node {
                 }
             }
         }
-        if format::xattr_size(self.xattrs()).is_none() {
-            return Err(Stop::Unsuitable("a file with very many attributes"));
+        self.check_xattrs()
+    }
+
+    fn check_xattrs(&self) -> Result<(), Stop> {
+        match format::xattr_size(self.xattrs()) {
+            Some(_) => Ok(()),
+            None => Err(Stop::Unsuitable("a file with very many attributes")),
         }
-        Ok(())
     }
 
     /// All attributes, those that overlay reads among them.
@@ -174,7 +178,7 @@ impl Tree {
 
     /// Hides what lower layers have in the directory, and drops the whiteouts in it, which then hide nothing. What is
     /// below a hidden directory has none, so that no file is looked at twice.
-    pub(super) fn hide_lower(&mut self, id: Id) {
+    pub(super) fn hide_lower(&mut self, id: Id) -> Result<(), Stop> {
         let mut open = if self.is_hidden(id) { Vec::new() } else { vec![id] };
         if let Some(directory) = self.directory_mut(id) {
             directory.opaque = true;
@@ -193,6 +197,7 @@ impl Tree {
                 self.remove(at, &name);
             }
         }
+        self.node(id).check_xattrs()
     }
 
     /// Makes `node` the file `name`, which must not be there.
@@ -263,6 +268,21 @@ mod tests {
         let bytes = 10 * (NODE_BYTES + 1);
         assert_eq!([bytes - 1, bytes, bytes + 1].map(|bytes_max| fits(10, bytes_max)), [false, true, true]);
         assert!(!fits(11, bytes));
+    }
+
+    /// The mark of a directory that hides what is below it is an attribute too.
+    #[test]
+    fn a_directory_with_all_the_attributes_it_can_have_hides_nothing() {
+        let hides = |bytes: usize| {
+            let xattrs: Vec<(String, Vec<u8>)> = (0..4)
+                .map(|number| (format!("user.{number}"), vec![0; if number < 3 { 65_535 } else { bytes }]))
+                .collect();
+            let attributes = Attributes { xattrs: xattrs.into(), ..Attributes::implied(Times::default()) };
+            let mut tree = Tree::new(&attributes, usize::MAX).unwrap();
+            tree.hide_lower(ROOT)
+        };
+        assert!(hides(65_000).is_ok());
+        assert!(matches!(hides(65_500), Err(Stop::Unsuitable(_))));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) fn check(index: &File, archive: &File, uuid: [u8; 16]) -> Result<()> 
 }
 
 /// Writes the index of `tree`, whose data is in an archive of `archive_bytes`; returns its length.
-pub(super) fn write(tree: &Tree, uuid: [u8; 16], archive_bytes: u64, out: &File) -> Result<u64, WriteError> {
+pub(super) fn write(tree: &Tree, uuid: [u8; 16], archive_bytes: u64, out: impl Write) -> Result<u64, WriteError> {
     let plan = Plan::new(tree);
     let blocks = |count: u64| u32::try_from(count).map_err(|_| WriteError::TooLarge);
     let superblock = Super {

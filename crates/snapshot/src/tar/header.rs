@@ -32,7 +32,7 @@ pub(super) struct Header {
 impl Header {
     /// Whether it says something about the entry that follows.
     pub(super) fn is_extension(&self) -> bool {
-        matches!(self.kind, b'x' | b'g' | b'L' | b'K')
+        is_extension(self.kind)
     }
 
     pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self> {
@@ -40,13 +40,17 @@ impl Header {
         let format = match &block[257..265] {
             b"ustar\x0000" => Format::Posix,
             b"ustar  \0" => Format::Gnu,
-            // Some writers leave the version empty.
-            b"ustar\0\0\0" => Format::Posix,
+            // Some writers leave the version empty. Not every reader takes such a header for POSIX's.
+            b"ustar\0\0\0" if is_plain(block) => Format::Posix,
             other if other.iter().all(|byte| *byte == 0) => Format::Old,
             _ => return Err(malformed("an unknown magic")),
         };
         if format == Format::Posix && &block[508..512] == b"tar\0" {
             return Err(Error::invalid("archives of the star format are not supported"));
+        }
+        if format == Format::Gnu && block[345..369].chunks(12).any(|time| time[0] != 0 && !is_number(time)) {
+            // Writers in Go put the start of a long path here, and readers in Go find it.
+            return Err(malformed("a GNU header with a path where two times belong"));
         }
         let kind = block[156];
         let mut path = text(&block[..100]);
@@ -55,6 +59,9 @@ impl Header {
             if !prefix.is_empty() {
                 path = [prefix.as_slice(), b"/", &path].concat();
             }
+        }
+        if format == Format::Old && is_extension(kind) {
+            return Err(malformed("an extended header of the old format, which has none"));
         }
         let device = match (format, kind) {
             (Format::Posix | Format::Gnu, b'3' | b'4') => {
@@ -77,6 +84,15 @@ impl Header {
     }
 }
 
+fn is_extension(kind: u8) -> bool {
+    matches!(kind, b'x' | b'g' | b'L' | b'K')
+}
+
+/// Whether a header means the same in all formats.
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    !is_extension(block[156]) && !matches!(block[156], b'3' | b'4') && block[345] == 0
+}
+
 /// The sum of all bytes, the field itself counted as spaces. Old writers summed signed bytes.
 fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
     let written: i64 = number(&block[148..156], "checksum")?;
@@ -92,6 +108,10 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
 /// The bytes before the first zero.
 fn text(field: &[u8]) -> Vec<u8> {
     field.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+}
+
+fn is_number(field: &[u8]) -> bool {
+    number::<i64>(field, "").is_ok()
 }
 
 /// An octal number with spaces around, or a binary one (GNU) marked by its first bit.

@@ -35,8 +35,11 @@ impl Extended {
         if self.bytes > EXTENDED_HEADER_MAX {
             return Err(Error::invalid("extended headers of more than 1 MiB for one entry"));
         }
-        if kind != b'g' {
-            self.seen_any = true;
+        match kind {
+            // Some readers take what was said before for said of this header, and not of the entry.
+            b'g' if self.seen_any => return Err(malformed("a global header between an entry and its extended header")),
+            b'g' => {}
+            _ => self.seen_any = true,
         }
         match kind {
             b'g' => records(data, |key, _| match key {

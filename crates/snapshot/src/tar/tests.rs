@@ -94,7 +94,7 @@ fn formats_are_read() {
     let mut prefixed = Raw::new(b'0', "name", 0);
     prefixed.set(345, b"some/prefix");
     let mut gnu = Raw::new(b'0', "gnu", 0);
-    gnu.set(257, b"ustar  \0").set(345, b"not a prefix").set(108, &[0x80, 0, 0, 0, 0, 1, 0, 0]);
+    gnu.set(257, b"ustar  \0").set(345, b"00000000001\0").set(108, &[0x80, 0, 0, 0, 0, 1, 0, 0]);
     let mut old = Raw::new(0, "old/", 0);
     old.set(257, &[0; 8]);
     let mut past = Raw::new(b'0', "past", 0);
@@ -168,6 +168,24 @@ fn ambiguous_and_malformed_archives_are_refused() {
     for kind in *b"SVMDNAz" {
         assert!(read(&with(&[Raw::new(kind, "x", 0).with(b"")])).is_err(), "{}", char::from(kind));
     }
+    // Headers that readers in Go, or the `tar` crate, take for something else.
+    let magic = |kind: u8, magic: &[u8]| {
+        let mut raw = Raw::new(kind, "x", 0);
+        raw.set(257, magic);
+        raw
+    };
+    let mut prefixed = magic(b'0', b"ustar  \0");
+    refused(&with(&[prefixed.set(345, b"a/prefix").clone().with(b"")]), "a path where two times belong");
+    let mut unversioned = magic(b'0', b"ustar\0\0\0");
+    assert!(read(&with(&[unversioned.clone().with(b"")])).is_ok());
+    refused(&with(&[unversioned.set(345, b"prefix").clone().with(b"")]), "unknown magic");
+    refused(&with(&[magic(b'3', b"ustar\0\0\0").with(b"")]), "unknown magic");
+    for kind in *b"xgLK" {
+        refused(&with(&[magic(kind, b"ustar\0\0\0").with(b"")]), "unknown magic");
+        refused(&with(&[magic(kind, &[0; 8]).with(b"")]), "of the old format");
+    }
+    let between = [pax(&[("path", b"a")]), extended(b'g', &pax_record("comment", b"c")), file("x", b"")];
+    refused(&with(&between), "a global header between");
     for path in ["../x", "a/../x", "..", "a/.."] {
         refused(&with(&[file(path, b"")]), "leads outside");
         refused(&with(&[Raw::new(b'1', "x", 0).link(path).with(b"")]), "leads outside");
