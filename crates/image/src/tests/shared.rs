@@ -54,7 +54,7 @@ impl Source for Stuck<'_> {
 fn image() -> (Fake, Digest, u64) {
     let mut fake = Fake::default();
     let layer = noisy_layer("a", 5);
-    let manifest = fake.image(&[layer.clone()], "amd64", gzip);
+    let manifest = fake.image(std::slice::from_ref(&layer), "amd64", gzip);
     fake.root = Some((media::MANIFEST.into(), manifest));
     let blob = gzip(&layer);
     (fake, digest(&blob), blob.len() as u64)
