@@ -92,23 +92,24 @@ fn a_list_is_the_same_made_by_docker_by_us_and_from_a_file() {
         let list = format!("localhost:5000/list:{number}");
         let run = |words: &[&str]| client(&program, &netns, &config, &daemon.host(), &[&["manifest"], words].concat());
         let [amd64, arm64] = ["amd64", "arm64"].map(|name| format!("localhost:5000/parts:{name}"));
-        let mut outputs = Vec::new();
-        outputs.push(run(&["create", "--insecure", &list, &amd64, &arm64]).ok());
-        outputs.push(run(&["create", "--insecure", &list, &amd64]).stderr);
-        outputs.push(run(&["annotate", &list, &arm64, "--variant", "v8", "--os-features", "a,b"]).ok());
-        outputs.push(run(&["annotate", &list, &arm64, "--arch", "none"]).stderr);
-        outputs.push(run(&["annotate", &list, "localhost:5000/other:1"]).stderr);
-        outputs.push(run(&["inspect", &list]).ok());
-        outputs.push(run(&["inspect", "-v", &list]).ok());
-        outputs.push(run(&["inspect", &list, &amd64]).ok());
-        outputs.push(run(&["push", "--insecure", "--purge", &list]).ok());
-        outputs.push(run(&["push", "--insecure", &list]).stderr);
-        outputs.push(run(&["inspect", "--insecure", &list]).ok());
-        outputs.push(run(&["inspect", "--insecure", "-v", &list]).ok());
-        outputs.push(run(&["inspect", "--insecure", "-v", &arm64]).ok());
-        outputs.push(run(&["create", "--insecure", "localhost:5000/nested:1", &list]).stderr);
-        outputs.push(run(&["inspect", "--insecure", "localhost:5000/none:1"]).stderr);
-        outputs.push(run(&["rm", &list]).stderr);
+        let outputs = vec![
+            run(&["create", "--insecure", &list, &amd64, &arm64]).ok(),
+            run(&["create", "--insecure", &list, &amd64]).stderr,
+            run(&["annotate", &list, &arm64, "--variant", "v8", "--os-features", "a,b"]).ok(),
+            run(&["annotate", &list, &arm64, "--arch", "none"]).stderr,
+            run(&["annotate", &list, "localhost:5000/other:1"]).stderr,
+            run(&["inspect", &list]).ok(),
+            run(&["inspect", "-v", &list]).ok(),
+            run(&["inspect", &list, &amd64]).ok(),
+            run(&["push", "--insecure", "--purge", &list]).ok(),
+            run(&["push", "--insecure", &list]).stderr,
+            run(&["inspect", "--insecure", &list]).ok(),
+            run(&["inspect", "--insecure", "-v", &list]).ok(),
+            run(&["inspect", "--insecure", "-v", &arm64]).ok(),
+            run(&["create", "--insecure", "localhost:5000/nested:1", &list]).stderr,
+            run(&["inspect", "--insecure", "localhost:5000/none:1"]).stderr,
+            run(&["rm", &list]).stderr,
+        ];
         said.push(outputs.into_iter().map(|text| text.replace(&list, "LIST").trim().to_owned()).collect::<Vec<_>>());
     }
     for (docker, us) in said[0].iter().zip(&said[1]) {
