@@ -34,7 +34,7 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
     let found = if matches.args().len() == 2 {
         let entries = store.find(&reference(matches.arg(0))?)?.unwrap_or_default();
         let entry = entries.into_iter().find(|entry| entry.name == name.to_string());
-        Found::Manifest(entry.ok_or_else(|| no_such(&name))?)
+        Found::Manifest(Box::new(entry.ok_or_else(|| no_such(&name))?))
     } else {
         match store.find(&name)? {
             Some(entries) => Found::List(entries),

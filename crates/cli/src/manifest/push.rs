@@ -41,7 +41,7 @@ async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
             if entries.is_empty() {
                 return Err(Failure::message(format!("{list} not found")));
             }
-            push(cli, &[list.clone()], &entries, insecure).await?;
+            push(cli, std::slice::from_ref(&list), &entries, insecure).await?;
             if matches.on("purge") {
                 store.remove(&list)?;
             }

@@ -11,7 +11,7 @@ use rorqual_types::Reference;
 
 /// A manifest, or those of a list.
 pub(super) enum Found {
-    Manifest(Entry),
+    Manifest(Box<Entry>),
     List(Vec<Entry>),
 }
 
@@ -56,13 +56,13 @@ pub(super) async fn find(cli: &Cli, reference: &Reference, insecure: bool) -> Re
         let config = repository.fetch_whole(&manifest.config, MANIFEST_BYTES_MAX).await?;
         *entry.platform() = ImageConfig::parse(&config)?.platform();
     }
-    Ok(Found::Manifest(entry))
+    Ok(Found::Manifest(Box::new(entry)))
 }
 
 /// The manifest that a name leads to.
 pub(super) async fn manifest(cli: &Cli, reference: &Reference, insecure: bool) -> Result<Entry> {
     match find(cli, reference, insecure).await? {
-        Found::Manifest(entry) => Ok(entry),
+        Found::Manifest(entry) => Ok(*entry),
         Found::List(_) => Err(Failure::message(format!("{reference} is a manifest list"))),
     }
 }
