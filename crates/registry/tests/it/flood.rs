@@ -1,6 +1,6 @@
 //! Hostile clients (`reg.flood`): what they send costs one request, and the next client is served.
 
-use crate::support::{Running, sha256, start, start_with};
+use crate::support::{Running, closing, sha256, start, start_with};
 use rorqual_registry::{Tls, limits};
 use std::time::Duration;
 use tokio::{
@@ -74,7 +74,7 @@ async fn an_upload_cut_in_the_middle_keeps_what_came() {
     };
     assert_eq!(answer.header("range"), "0-4");
     registry.send("PATCH", &location, &[("Content-Range", "5-10")], " world").await.expect(202);
-    let path = format!("{location}?digest={}", sha256("hello world"));
+    let path = closing(&location, &sha256("hello world"));
     registry.send("PUT", &path, &[], "").await.expect(201);
 }
 

@@ -2,6 +2,7 @@
 //! `docs/registry-conformance.md` says which requirement is tested where.
 
 mod access;
+mod debian;
 mod discovery;
 mod flood;
 mod management;
