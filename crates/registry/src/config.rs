@@ -1,7 +1,7 @@
 //! What a registry is told when it starts.
 
 use crate::limits::LEASE;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Everything a registry can be told.
 #[derive(Clone, Debug)]
@@ -10,14 +10,34 @@ pub struct Config {
     pub address: SocketAddr,
     /// Where metrics can be read (`/metrics`); nowhere unless given.
     pub metrics: Option<SocketAddr>,
-    /// The directory of the local store, and of the control socket.
+    /// The directory of the control socket, and of the store where no other is given.
     pub root: PathBuf,
+    /// An object store that has everything instead of `root`.
+    pub objects: Option<ObjectsConfig>,
     /// Certificate chain and key, PEM; without them clients connect in plain text.
     pub tls: Option<Tls>,
     /// Who may do what.
     pub access: AccessConfig,
     /// What is removed by itself.
     pub collect: CollectConfig,
+}
+
+/// An object store. One registry at a time may use what the URL names.
+#[derive(Clone)]
+pub struct ObjectsConfig {
+    /// `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` or `gs://BUCKET/PREFIX`. Credentials come from the variables that the
+    /// stores' own tools read (`AWS_ACCESS_KEY_ID`, ...).
+    pub url: String,
+    /// Further settings, by the names of those variables: `aws_endpoint`, `aws_region`, `aws_allow_http`.
+    pub options: Vec<(String, String)>,
+}
+
+impl fmt::Debug for ObjectsConfig {
+    /// Options may hold a secret key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<&String> = self.options.iter().map(|(key, _)| key).collect();
+        f.debug_struct("ObjectsConfig").field("url", &self.url).field("options", &keys).finish()
+    }
 }
 
 /// Files of a certificate chain and its key, PEM.
@@ -99,6 +119,7 @@ impl Config {
             address,
             metrics: None,
             root: root.into(),
+            objects: None,
             tls: None,
             access: AccessConfig { deletion: true, ..AccessConfig::default() },
             collect: CollectConfig::default(),

@@ -20,6 +20,7 @@ mod lists;
 mod manifests;
 mod metrics;
 mod name;
+mod peers;
 pub mod range;
 mod records;
 mod refusal;
@@ -31,7 +32,7 @@ mod uploads;
 mod wire;
 
 pub use collect::Collected;
-pub use config::{AccessConfig, Authentication, CollectConfig, Config, Tls, TokenConfig};
+pub use config::{AccessConfig, Authentication, CollectConfig, Config, ObjectsConfig, Tls, TokenConfig};
 pub use control::collect;
 pub use registry::Registry;
 pub use server::Server;

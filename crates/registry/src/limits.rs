@@ -49,6 +49,16 @@ pub const UPLOADS_OPEN: usize = 512;
 pub const WRITE: usize = 1 << 20;
 /// Bytes of a blob read or announced to the kernel at once.
 pub const READ: usize = 512 << 10;
+/// Bytes of a part of an object: S3 takes 5 MiB and more, and each part costs a request.
+pub const PART: usize = 8 << 20;
+/// Parts gathered in memory at once; beyond, uploads wait for room.
+pub const GATHERING: usize = 64;
+/// How long an object store may say nothing while it is waited for; a part is sent within it.
+pub const OBJECT_DEADLINE: Duration = Duration::from_secs(60);
+/// Parts of an object, S3's limit: a blob may have 80 GiB.
+pub const PARTS: usize = 10_000;
+/// Remembered places of blobs in an object store, some 200 bytes each.
+pub const POINTERS: usize = 1 << 16;
 /// Bytes of manifests kept in memory.
 pub const MANIFEST_CACHE: usize = 64 << 20;
 /// Entries of one page of tags or repositories, whatever a client asks for.

@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     name::Repository,
     records::Records,
-    storage::{Local, Storage},
+    storage::{Local, Objects, Storage},
     uploads::Uploads,
 };
 use rorqual_error::Result;
@@ -50,7 +50,10 @@ impl Registry {
     /// # Errors
     /// `Conflict` where another process serves the same directory.
     pub fn open(config: &Config) -> Result<Arc<Self>> {
-        let storage: Arc<dyn Storage> = Arc::new(Local::open(&config.root)?);
+        let storage: Arc<dyn Storage> = match &config.objects {
+            Some(objects) => Arc::new(Objects::open(objects, &config.root)?),
+            None => Arc::new(Local::open(&config.root)?),
+        };
         let access = Access::new(&config.access)?;
         let uploads = Uploads::default();
         Ok(Arc::new(Self {

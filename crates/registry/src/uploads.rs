@@ -369,6 +369,8 @@ impl Registry {
                 left += 1;
                 continue;
             }
+            // What it left may be what a push is about to refer to.
+            let _alone = self.content.write().await;
             self.storage.delete_upload(key).await?;
             dropped += 1;
         }

@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, Result},
 };
 use rorqual_error::Context;
-use rorqual_registry::{Authentication, Config, Server, Tls, TokenConfig};
+use rorqual_registry::{Authentication, Config, ObjectsConfig, Server, Tls, TokenConfig};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,11 @@ pub const COMMAND: Command = Command {
         Flag::switch("read-only", "Refuse every change"),
         Flag::string("realm", "What is shown to users who are asked for a password").default("Registry"),
         ROOT_FLAG,
+        Flag::string("storage", "Object store instead of the directory (s3://BUCKET/PREFIX, az://..., gs://...)"),
+        Flag::list(
+            "storage-opt",
+            "Setting of the object store, as aws_endpoint=URL; others come from AWS_*, AZURE_*, GOOGLE_*",
+        ),
         Flag::string("tls-cert", "Certificate chain (PEM)"),
         Flag::string("tls-key", "Key of the certificate (PEM)"),
         Flag::string("token-issuer", "Who makes the tokens: their 'iss'"),
@@ -101,6 +106,12 @@ fn log(level: &str, access: bool) {
 
 fn whole_config(matches: &Matches) -> Result<Config> {
     let mut config = config(matches)?;
+    let option = |text: &String| match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(Failure::message(format!("invalid --storage-opt {text:?}: say KEY=VALUE"))),
+    };
+    let options = matches.list("storage-opt").iter().map(option).collect::<Result<_>>()?;
+    config.objects = matches.last("storage").map(|url| ObjectsConfig { url: url.to_owned(), options });
     config.metrics = matches.last("metrics").map(address).transpose()?;
     config.tls = match (matches.last("tls-cert"), matches.last("tls-key")) {
         (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.into(), key: key.into() }),

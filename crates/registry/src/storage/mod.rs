@@ -1,11 +1,14 @@
 //! Where a registry keeps what it has: records by key, blobs by digest, uploads by key.
 //!
-//! A directory ([`Local`]) so far; the trait asks for nothing that an object store cannot do. It does not know what the
-//! records mean.
+//! Two kinds: a directory ([`Local`]) and an object store ([`Objects`]). Neither knows what the records mean.
 
 mod local;
+mod objects;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use local::Local;
+pub(crate) use objects::Objects;
 
 use crate::body::Source;
 use bytes::Bytes;

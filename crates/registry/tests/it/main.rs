@@ -7,6 +7,7 @@ mod discovery;
 mod flood;
 mod management;
 mod model;
+mod objects;
 mod pull;
 mod push;
 mod restart;
