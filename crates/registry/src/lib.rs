@@ -29,10 +29,11 @@ mod route;
 mod server;
 mod storage;
 mod uploads;
+mod upstream;
 mod wire;
 
 pub use collect::Collected;
-pub use config::{AccessConfig, Authentication, CollectConfig, Config, ObjectsConfig, Tls, TokenConfig};
+pub use config::{AccessConfig, Authentication, CollectConfig, Config, ObjectsConfig, ProxyConfig, Tls, TokenConfig};
 pub use control::collect;
 pub use registry::Registry;
 pub use server::Server;

@@ -65,6 +65,17 @@ pub const MANIFEST_CACHE: usize = 64 << 20;
 pub const PAGE_MAX: usize = 10_000;
 /// Entries of a page of repositories where the client does not say; tags come all at once then, up to [`PAGE_MAX`].
 pub const CATALOG_PAGE: usize = 1000;
+/// Blobs on their way from upstream at once; beyond, clients are told to come again.
+pub const FLIGHTS: usize = 256;
+/// Bytes from upstream after which those who wait for them are told.
+pub const TELL: u64 = 256 << 10;
+/// How long upstream may take to say what a tag is, where something is kept that can be given instead.
+pub const REVALIDATE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long what came from upstream is kept after it was last asked for, unless the operator says otherwise: as long as
+/// Docker's registry keeps it.
+pub const PROXY_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Parts of that time within one of which a second use is not noted: a note costs a synced commit.
+pub const USE_STEPS: u64 = 16;
 /// How long after its last sign of life a push protects what it looked at or uploaded.
 pub const LEASE: Duration = Duration::from_secs(3600);
 /// How long at most, even where pushes to a repository never pause.

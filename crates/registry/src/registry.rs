@@ -7,7 +7,7 @@
 use crate::{
     access::Access,
     cache::Cache,
-    config::Config,
+    config::{AccessConfig, Config},
     leases::Leases,
     limits::MANIFEST_CACHE,
     metrics::Metrics,
@@ -15,6 +15,7 @@ use crate::{
     records::Records,
     storage::{Local, Objects, Storage},
     uploads::Uploads,
+    upstream::Upstream,
 };
 use rorqual_error::Result;
 use std::{
@@ -35,6 +36,8 @@ pub struct Registry {
     pub(crate) manifests: Cache,
     pub(crate) uploads: Uploads,
     pub(crate) metrics: Metrics,
+    /// Where everything comes from, where this is a cache.
+    pub(crate) upstream: Option<Upstream>,
     /// Whether untagged manifests are kept.
     pub(crate) keep_untagged: bool,
     repositories: Vec<RwLock<()>>,
@@ -54,7 +57,10 @@ impl Registry {
             Some(objects) => Arc::new(Objects::open(objects, &config.root)?),
             None => Arc::new(Local::open(&config.root)?),
         };
-        let access = Access::new(&config.access)?;
+        // A cache has what upstream has, and nothing else.
+        let read_only = config.access.read_only || config.proxy.is_some();
+        let access = Access::new(&AccessConfig { read_only, ..config.access.clone() })?;
+        let upstream = config.proxy.as_ref().map(|proxy| Upstream::open(proxy, config.root.clone())).transpose()?;
         let uploads = Uploads::default();
         Ok(Arc::new(Self {
             storage,
@@ -63,6 +69,7 @@ impl Registry {
             manifests: Cache::new(MANIFEST_CACHE),
             uploads,
             metrics: Metrics::default(),
+            upstream,
             keep_untagged: config.collect.keep_untagged,
             repositories: (0..LOCKS).map(|_| RwLock::default()).collect(),
             content: RwLock::default(),

@@ -89,7 +89,7 @@ impl Server {
 
     /// Serves until `stop`; then requests under way have a while to end.
     pub async fn run(self, stop: CancellationToken) {
-        let tasks = TaskTracker::new();
+        let (registry, tasks) = (self.registry.clone(), TaskTracker::new());
         tasks.spawn(control::serve(self.control, self.registry.clone(), stop.clone()));
         tasks.spawn(drop_idle_uploads(self.registry.clone(), stop.clone()));
         if let Some(period) = self.period {
@@ -110,6 +110,9 @@ impl Server {
         tasks.close();
         if tokio::time::timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
             tracing::warn!("requests were still under way at the end");
+        }
+        if let Some(upstream) = &registry.upstream {
+            upstream.flights.end().await;
         }
     }
 }

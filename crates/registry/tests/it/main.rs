@@ -4,10 +4,12 @@
 mod access;
 mod debian;
 mod discovery;
+mod fake;
 mod flood;
 mod management;
 mod model;
 mod objects;
+mod proxy;
 mod pull;
 mod push;
 mod restart;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Request, StatusCode, client::conn::http1};
+use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rorqual_registry::{Config, Server};
 use rorqual_testkit::command::wait_for;
@@ -234,6 +234,16 @@ pub async fn try_send(
         Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
     });
     answer.await.expect("an answer within 30 s")
+}
+
+/// Asks for `path`; the body is for the test to read.
+pub async fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
+    let mut connection = connect(address).await.expect("a connection");
+    let mut request = Request::builder().uri(path).header("Host", "registry");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    connection.send_request(request.body(Full::default()).unwrap()).await.unwrap()
 }
 
 async fn connect(address: SocketAddr) -> Option<http1::SendRequest<Full<Bytes>>> {

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::{PutPayload, multipart::PartId};
 use rorqual_error::{Context, Error, Result};
 use rorqual_types::Digest;
-use std::fmt;
+use std::{fmt, fs::File};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// An upload. Its [`Progress`] in the store is always one that can be gone on from: it is written when a part has been
@@ -139,6 +139,10 @@ impl Upload for ObjectUpload {
             }
             Ok(())
         })
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        Ok(None)
     }
 
     fn settle(&mut self) -> Later<'_, ()> {
