@@ -102,6 +102,8 @@ pub const PASSWORDS: usize = 1024;
 pub const BCRYPT_COST: u32 = 14;
 /// Bytes of the file of users.
 pub const HTPASSWD: u64 = 1 << 20;
+/// Bytes of the file with the password for upstream.
+pub const PASSWORD_FILE: u64 = 64 << 10;
 /// Bytes of the file of token keys.
 pub const TOKEN_KEYS: u64 = 1 << 20;
 /// Bytes of input repeated in an error.
