@@ -15,6 +15,7 @@ use crate::{
     upstream,
 };
 use rorqual_error::Result;
+use rorqual_metadata::failpoint;
 use rorqual_types::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -86,6 +87,7 @@ impl Registry {
         }
         for batch in changes.chunks(WALK) {
             self.storage.apply(batch.to_vec()).await?;
+            failpoint!("registry.links-collected")?;
         }
         Ok(())
     }
@@ -132,6 +134,7 @@ impl Registry {
             for digest in batch.iter().filter(|digest| !watch.saw(digest)) {
                 let size = self.storage.blob_size(*digest).await?.unwrap_or_default();
                 self.storage.delete_blob(*digest).await?;
+                failpoint!("registry.blob-collected")?;
                 collected.blobs += 1;
                 collected.bytes += size;
             }

@@ -19,6 +19,7 @@ use hyper::{
 };
 use rorqual_content::digest as digest_of;
 use rorqual_error::Error;
+use rorqual_metadata::failpoint;
 use rorqual_oci::image::{Descriptor, Document};
 use rorqual_types::Digest;
 use serde_json::{Value, json};
@@ -103,11 +104,13 @@ pub(crate) async fn put(call: &mut Call, name: &Repository, target: &Target) -> 
     let needed = needed(call, name, &pushed).await?;
     registry.leases.touch(name, &needed);
     registry.storage.put_blob(bytes.clone()).await?;
+    failpoint!("registry.manifest-kept")?;
     let mut changes = pushed.changes(name)?;
     if let Target::Tag(tag) = target {
         changes.push(records::put_tag(name, tag, &pushed.digest)?);
     }
     registry.storage.apply(changes).await?;
+    failpoint!("registry.manifest-recorded")?;
     registry.manifests.put(pushed.digest, bytes);
     let mut reply = empty(StatusCode::CREATED);
     identify(&mut reply, &pushed.digest);
@@ -263,6 +266,7 @@ pub(crate) async fn delete(call: &Call, name: &Repository, target: &Target) -> R
         }
     };
     registry.storage.apply(changes).await?;
+    failpoint!("registry.manifest-deleted")?;
     Ok(empty(StatusCode::ACCEPTED))
 }
 

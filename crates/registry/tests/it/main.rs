@@ -6,6 +6,7 @@ mod debian;
 mod discovery;
 mod fake;
 mod flood;
+mod kill;
 mod management;
 mod model;
 mod objects;
