@@ -145,7 +145,7 @@ fn insecure_tcp_is_asked_for_twice() {
 
 #[test]
 fn a_registry_is_served_where_it_is_asked_for() {
-    let registry = |text: &str, line: &str| -> anyhow::Result<_> {
+    let registry = |text: &str, line: &str| -> Result<_> {
         let merged = configured(text, line).map_err(anyhow::Error::msg)?;
         Ok(Settings::new(&merged)?.registry)
     };
