@@ -63,23 +63,29 @@ impl Registry {
         Self::start_with(maker, netns, port, Some(command::run("htpasswd", ["-nbB", "me", "secret"]).ok()))
     }
 
+    /// One of ours that is a cache of the registry at `upstream`.
+    pub fn cache(netns: &Netns, port: u16, upstream: &str) -> Self {
+        Self::ours(netns, port, directory(), ["--proxy-remoteurl".to_owned(), upstream.to_owned()])
+    }
+
     fn start_with(maker: Maker, netns: &Netns, port: u16, users: Option<String>) -> Self {
-        let dir = tempfile::Builder::new().prefix("rq-registry-").tempdir().expect("a directory");
-        match maker {
-            Maker::Debian => Self::debian(netns, port, users, dir),
-            Maker::Ours => Self::ours(netns, port, users, dir),
+        let dir = directory();
+        match (maker, users) {
+            (Maker::Debian, users) => Self::debian(netns, port, users, dir),
+            (Maker::Ours, None) => Self::ours(netns, port, dir, []),
+            (Maker::Ours, Some(users)) => {
+                let file = dir.path().join("users");
+                fs::write(&file, users.trim()).expect("write the users");
+                Self::ours(netns, port, dir, ["--htpasswd".to_owned(), file.display().to_string()])
+            }
         }
     }
 
-    fn ours(netns: &Netns, port: u16, users: Option<String>, dir: tempfile::TempDir) -> Self {
+    fn ours<const N: usize>(netns: &Netns, port: u16, dir: tempfile::TempDir, more: [String; N]) -> Self {
         let mut arguments = vec!["registry".to_owned(), "serve".to_owned(), "--root".to_owned()];
         arguments.push(dir.path().join("data").display().to_string());
         arguments.extend(["--address".to_owned(), format!("127.0.0.1:{port}")]);
-        if let Some(users) = users {
-            let file = dir.path().join("users");
-            fs::write(&file, users.trim()).expect("write the users");
-            arguments.extend(["--htpasswd".to_owned(), file.display().to_string()]);
-        }
+        arguments.extend(more);
         let program = places::binary("rorqual").display().to_string();
         let server = Server::start(netns, port, &program, &arguments);
         Self { port, _server: server, _dir: dir }
@@ -101,6 +107,10 @@ impl Registry {
         let server = Server::start(netns, port, "docker-registry", &["serve".to_owned(), path.display().to_string()]);
         Self { port, _server: server, _dir: dir }
     }
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("rq-registry-").tempdir().expect("a directory")
 }
 
 /// A proxy that breaks off each connection after so many bytes from the server.

@@ -31,11 +31,15 @@ const PACKAGES: [(&str, &str); 15] = [
 /// The versions of the clients, so that a run today and one next year drive the same.
 const PYTHON_DOCKER: &str = "docker[websockets]==7.1.0";
 
+/// An S3-compatible server that nobody here wrote.
+const PYTHON_OBJECTS: &str = "moto[s3,server]==5.2.5";
+
 /// Installs all of it; what is there already costs nothing.
 pub fn all() -> Result<()> {
     packages()?;
     docker_client()?;
-    python_client()
+    python_package("python", PYTHON_DOCKER)?;
+    python_package("objects", PYTHON_OBJECTS)
 }
 
 fn packages() -> Result<()> {
@@ -114,15 +118,16 @@ fn docker_client() -> Result<()> {
     Ok(())
 }
 
-fn python_client() -> Result<()> {
-    let dir = places::cache().join("python");
-    if dir.join(PYTHON_DOCKER).exists() {
+/// A published package of Python in an environment of its own.
+fn python_package(name: &str, package: &str) -> Result<()> {
+    let dir = places::cache().join(name);
+    if dir.join(package).exists() {
         return Ok(());
     }
-    println!("installing the Python package {PYTHON_DOCKER}");
+    println!("installing the Python package {package}");
     _ = fs::remove_dir_all(&dir);
     check(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&dir))?;
     let pip = dir.join("bin/pip");
-    check(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", PYTHON_DOCKER]))?;
-    fs::write(dir.join(PYTHON_DOCKER), "").context("mark the environment as complete")
+    check(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))?;
+    fs::write(dir.join(package), "").context("mark the environment as complete")
 }

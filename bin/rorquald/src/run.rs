@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rorqual_api::{About, Api};
 use rorqual_engine::{Engine, Reloadable};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::level_filters::LevelFilter;
@@ -76,8 +76,12 @@ async fn live(flags: &Flags, settings: Settings, level: &Level) -> Result<()> {
     let mut signals = Signals::catch()?;
     let mut listeners = Listeners::open(&settings).await.context("failed to load listeners")?;
     let engine = Engine::open(settings.engine.clone()).await.context("failed to start daemon")?;
-    let api = Arc::new(Api::new(engine.clone(), about(&settings)));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let registry = match &settings.registry {
+        Some(config) => Some(serve_registry(config, &tasks, &stop).await.context("failed to start the registry")?),
+        None => None,
+    };
+    let api = Arc::new(Api::new(engine.clone(), About { registry, ..about(&settings) }));
     listeners.serve(&api, &tasks, &stop);
     rorqual_linux::memory::trim_heap();
     for host in &settings.hosts {
@@ -101,6 +105,19 @@ async fn live(flags: &Flags, settings: Settings, level: &Level) -> Result<()> {
     }
     engine.close().await;
     Ok(())
+}
+
+/// Serves a registry until `stop`; returns where.
+async fn serve_registry(
+    config: &rorqual_registry::Config,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<SocketAddr> {
+    let server = rorqual_registry::Server::bind(config).await?;
+    let address = server.address()?;
+    tracing::info!(%address, tls = config.tls.is_some(), root = %config.root.display(), "registry listens");
+    tasks.spawn(server.run(stop.clone()));
+    Ok(address)
 }
 
 enum Event {
@@ -155,6 +172,7 @@ fn about(settings: &Settings) -> About {
         experimental: settings.experimental,
         registries: settings.registries.clone(),
         proxies: settings.proxies.clone(),
+        registry: None,
     }
 }
 
@@ -182,7 +200,8 @@ fn take_over(settings: &Settings, api: &Api) -> Result<LevelFilter> {
         pull_policy: Some(settings.engine.pull_policy.clone()),
         attributes: attributes(settings),
     })?;
-    api.set_about(About { experimental: api.about().experimental, ..about(settings) });
+    let before = api.about();
+    api.set_about(About { experimental: before.experimental, registry: before.registry, ..about(settings) });
     Ok(settings.level)
 }
 

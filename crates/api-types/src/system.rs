@@ -223,6 +223,9 @@ pub struct Info {
     /// Where containerd is; absent here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub containerd: Option<serde_json::Value>,
+    /// Where the daemon's own registry listens; a field of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rorqual_registry: Option<String>,
     /// What the user should know.
     pub warnings: Option<Vec<String>>,
 }

@@ -75,4 +75,6 @@ pub struct About {
     pub registries: RegistryConfig,
     /// The proxies of the environment or the configuration, without passwords: http, https, none.
     pub proxies: [String; 3],
+    /// Where the daemon's own registry listens, where there is one.
+    pub registry: Option<std::net::SocketAddr>,
 }

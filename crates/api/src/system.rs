@@ -94,6 +94,7 @@ pub(crate) async fn info(call: Call) -> Result<Reply> {
     info.index_server_address = "https://index.docker.io/v1/".into();
     info.registry_config = Some(about.registries.clone());
     info.experimental_build = about.experimental;
+    info.rorqual_registry = about.registry.map(|address| address.to_string());
     let [http, https, none] = about.proxies.clone();
     (info.http_proxy, info.https_proxy, info.no_proxy) = (http, https, none);
     if !call.version.at_least(50) {

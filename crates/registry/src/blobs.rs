@@ -7,6 +7,7 @@ use crate::{
     range::{Wanted, wanted},
     records,
     refusal::{Code, Refusal, Result},
+    upstream::{self, Found},
 };
 use hyper::{
     Response, StatusCode,
@@ -22,17 +23,31 @@ fn unknown(digest: &Digest) -> Refusal {
     Refusal::new(Code::BlobUnknown, "blob unknown to registry").about(json!({"digest": digest}))
 }
 
+/// The length of a blob that the repository has.
+async fn kept(call: &Call, name: &Repository, digest: &Digest) -> Result<Option<u64>> {
+    let registry = &call.registry;
+    if !call.is_head() {
+        return Ok(registry.records().blob(name, digest).await?);
+    }
+    // The client may rely on the answer when it names the blob in a manifest.
+    let _push = registry.lock(name).read().await;
+    let size = registry.records().blob(name, digest).await?;
+    if size.is_some() {
+        registry.leases.touch(name, &[*digest]);
+    }
+    Ok(size)
+}
+
 /// GET and HEAD.
 pub(crate) async fn get(call: &Call, name: &Repository, digest: Digest) -> Result<Reply> {
     let registry = &call.registry;
-    let size = if call.is_head() {
-        // The client may rely on the answer when it names the blob in a manifest.
-        let _push = registry.lock(name).read().await;
-        let size = registry.records().blob(name, &digest).await?.ok_or_else(|| unknown(&digest))?;
-        registry.leases.touch(name, &[digest]);
-        size
-    } else {
-        registry.records().blob(name, &digest).await?.ok_or_else(|| unknown(&digest))?
+    let found = match kept(call, name, &digest).await? {
+        Some(size) => Found::Kept(size),
+        None => upstream::blob(registry, name, digest, call.is_head()).await?.ok_or_else(|| unknown(&digest))?,
+    };
+    let size = match &found {
+        Found::Kept(size) | Found::Upstream(size) => *size,
+        Found::Coming(flight) => flight.size(),
     };
     if call.knows(&digest) {
         let mut reply = empty(StatusCode::NOT_MODIFIED);
@@ -54,7 +69,10 @@ pub(crate) async fn get(call: &Call, name: &Repository, digest: Digest) -> Resul
     } else if start == end {
         empty(status)
     } else {
-        let source = registry.storage.open_blob(digest, start..end).await?.ok_or_else(|| unknown(&digest))?;
+        let source = match found {
+            Found::Coming(flight) => flight.source(start, end),
+            _ => registry.storage.open_blob(digest, start..end).await?.ok_or_else(|| unknown(&digest))?,
+        };
         Response::new(Body::of(source, start, end - start, call.outbox.clone()))
     };
     *reply.status_mut() = status;

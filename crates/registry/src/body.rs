@@ -1,7 +1,8 @@
-//! Bodies of answers: bytes, or a part of a file; counted on their way out.
+//! Bodies of answers: bytes, a part of a file, a stream; counted on their way out.
 
 use crate::{limits::READ, wire::Outbox};
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use hyper::body::{Frame, SizeHint};
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::{
@@ -17,10 +18,20 @@ use std::{
 use tokio::task::JoinHandle;
 
 /// Where the bytes of a blob come from.
-#[derive(Debug)]
 pub(crate) enum Source {
     /// A file, whose bytes never change.
     File(Arc<File>),
+    /// A stream of the range that was asked for.
+    Stream(BoxStream<'static, io::Result<Bytes>>),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "Source({file:?})"),
+            Self::Stream(_) => f.write_str("Source(stream)"),
+        }
+    }
 }
 
 /// The body of an answer. Calls `done` with the bytes it gave when it is dropped.
@@ -34,6 +45,7 @@ pub(crate) struct Body {
 enum Kind {
     Full(Bytes),
     File(FileBody),
+    Stream(BoxStream<'static, io::Result<Bytes>>),
 }
 
 struct FileBody {
@@ -55,10 +67,11 @@ impl Body {
         Self::full(Bytes::new())
     }
 
-    /// `length` bytes of `source` from `start` on.
+    /// `length` bytes of `source` from `start` on (of a stream: from its beginning).
     pub(crate) fn of(source: Source, start: u64, length: u64, outbox: Option<Outbox>) -> Self {
         let kind = match source {
             Source::File(file) => Kind::File(FileBody { file, at: start, outbox, reading: None }),
+            Source::Stream(stream) => Kind::Stream(stream),
         };
         Self { kind, left: length, sent: 0, done: None }
     }
@@ -151,6 +164,10 @@ impl hyper::body::Body for Body {
                 let read = ready!(file.poll(context, piece));
                 read.inspect(|bytes| file.at += bytes.len() as u64)
             }
+            Kind::Stream(stream) => match ready!(stream.as_mut().poll_next(context)) {
+                Some(read) => read,
+                None => Err(io::ErrorKind::UnexpectedEof.into()),
+            },
         };
         Poll::Ready(Some(bytes.and_then(|bytes| {
             let count = bytes.len() as u64;

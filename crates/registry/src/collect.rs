@@ -11,8 +11,11 @@ use crate::{
     name::Repository,
     records::{self, Manifest},
     registry::Registry,
+    storage::Change,
+    upstream,
 };
 use rorqual_error::Result;
+use rorqual_metadata::failpoint;
 use rorqual_types::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -55,7 +58,7 @@ impl Registry {
         let Protected::These(leased) = self.leases.of(name) else { return Ok(()) };
         let records = self.records();
         let manifests: HashMap<Digest, Manifest> = records.all_manifests(name).await?.into_iter().collect();
-        let live = match self.keep_untagged {
+        let mut live: HashSet<Digest> = match self.keep_untagged {
             true => manifests.keys().copied().collect(),
             false => {
                 let tagged = records.all_tags(name).await?.into_iter().map(|(_, digest)| digest);
@@ -63,6 +66,9 @@ impl Registry {
             }
         };
         let mut changes = Vec::new();
+        if self.upstream.is_some() {
+            changes = self.expire(name, &mut live).await?;
+        }
         for (digest, manifest) in manifests.iter().filter(|(digest, _)| !live.contains(*digest)) {
             changes.extend(records::delete_manifest(name, digest, manifest));
             collected.manifests += 1;
@@ -81,8 +87,24 @@ impl Registry {
         }
         for batch in changes.chunks(WALK) {
             self.storage.apply(batch.to_vec()).await?;
+            failpoint!("registry.links-collected")?;
         }
         Ok(())
+    }
+
+    /// Takes from `live` what nobody asks this cache for any more; returns the removal of its tags, which comes first, and
+    /// of the notes of its use.
+    async fn expire(&self, name: &Repository, live: &mut HashSet<Digest>) -> Result<Vec<Change>> {
+        let mut expired = HashSet::new();
+        for digest in live.iter() {
+            if upstream::is_expired(self, name, digest).await? {
+                expired.insert(*digest);
+            }
+        }
+        live.retain(|digest| !expired.contains(digest));
+        let tags = self.records().all_tags(name).await?.into_iter();
+        let tags = tags.filter(|(_, digest)| expired.contains(digest)).map(|(tag, _)| records::delete_tag(name, &tag));
+        Ok(tags.chain(expired.iter().map(|digest| records::delete_used(name, digest))).collect())
     }
 
     /// Blobs that no repository has.
@@ -112,6 +134,7 @@ impl Registry {
             for digest in batch.iter().filter(|digest| !watch.saw(digest)) {
                 let size = self.storage.blob_size(*digest).await?.unwrap_or_default();
                 self.storage.delete_blob(*digest).await?;
+                failpoint!("registry.blob-collected")?;
                 collected.blobs += 1;
                 collected.bytes += size;
             }

@@ -1,7 +1,7 @@
 //! What a registry is told when it starts.
 
-use crate::limits::LEASE;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use crate::limits::{LEASE, PROXY_TTL};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Everything a registry can be told.
 #[derive(Clone, Debug)]
@@ -10,14 +10,73 @@ pub struct Config {
     pub address: SocketAddr,
     /// Where metrics can be read (`/metrics`); nowhere unless given.
     pub metrics: Option<SocketAddr>,
-    /// The directory of the local store, and of the control socket.
+    /// The directory of the control socket, and of the store where no other is given.
     pub root: PathBuf,
+    /// An object store that has everything instead of `root`.
+    pub objects: Option<ObjectsConfig>,
+    /// The upstream that images come from, where this registry is a cache of another. It takes no pushes then.
+    pub proxy: Option<ProxyConfig>,
     /// Certificate chain and key, PEM; without them clients connect in plain text.
     pub tls: Option<Tls>,
     /// Who may do what.
     pub access: AccessConfig,
     /// What is removed by itself.
     pub collect: CollectConfig,
+}
+
+/// An object store. One registry at a time may use what the URL names.
+#[derive(Clone)]
+pub struct ObjectsConfig {
+    /// `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` or `gs://BUCKET/PREFIX`. Credentials come from the variables that the
+    /// stores' own tools read (`AWS_ACCESS_KEY_ID`, ...).
+    pub url: String,
+    /// Further settings, by the names of those variables: `aws_endpoint`, `aws_region`, `aws_allow_http`.
+    pub options: Vec<(String, String)>,
+}
+
+impl fmt::Debug for ObjectsConfig {
+    /// Options may hold a secret key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<&String> = self.options.iter().map(|(key, _)| key).collect();
+        f.debug_struct("ObjectsConfig").field("url", &self.url).field("options", &keys).finish()
+    }
+}
+
+/// An upstream registry, in the words of Docker's registry (`proxy`). Whoever may pull here gets what upstream gives to
+/// these credentials.
+#[derive(Clone)]
+pub struct ProxyConfig {
+    /// `https://registry-1.docker.io`, with a path where upstream's `/v2/` is below one. `http://` says that it is spoken
+    /// to without TLS.
+    pub remote_url: String,
+    /// Who we are there; nobody unless given.
+    pub username: String,
+    /// The password of that user.
+    pub password: String,
+    /// How long a manifest is kept after it was last asked for; for ever unless given.
+    pub ttl: Option<Duration>,
+    /// How registries are reached: certificates, HTTP proxies, insecure ones. Its mirrors and its other nodes do not count.
+    pub client: rorqual_distribution::Config,
+}
+
+impl ProxyConfig {
+    /// Upstream as anybody.
+    pub fn new(remote_url: impl Into<String>) -> Self {
+        Self {
+            remote_url: remote_url.into(),
+            username: String::new(),
+            password: String::new(),
+            ttl: Some(PROXY_TTL),
+            client: rorqual_distribution::Config::default(),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyConfig {
+    /// Neither user nor password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyConfig").field("remote_url", &self.remote_url).field("ttl", &self.ttl).finish()
+    }
 }
 
 /// Files of a certificate chain and its key, PEM.
@@ -99,6 +158,8 @@ impl Config {
             address,
             metrics: None,
             root: root.into(),
+            objects: None,
+            proxy: None,
             tls: None,
             access: AccessConfig { deletion: true, ..AccessConfig::default() },
             collect: CollectConfig::default(),

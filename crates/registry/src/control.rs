@@ -32,6 +32,8 @@ fn path(config: &Config) -> PathBuf {
 pub(crate) fn listen(config: &Config) -> Result<UnixListener> {
     let path = path(config);
     let context = || format!("listen on {}", path.display());
+    // Where an object store has everything else, the socket may be all that is here.
+    std::fs::create_dir_all(&config.root).with_context(context)?;
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(context),
         _ => {}

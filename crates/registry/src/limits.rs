@@ -49,12 +49,33 @@ pub const UPLOADS_OPEN: usize = 512;
 pub const WRITE: usize = 1 << 20;
 /// Bytes of a blob read or announced to the kernel at once.
 pub const READ: usize = 512 << 10;
+/// Bytes of a part of an object: S3 takes 5 MiB and more, and each part costs a request.
+pub const PART: usize = 8 << 20;
+/// Parts gathered in memory at once; beyond, uploads wait for room.
+pub const GATHERING: usize = 64;
+/// How long an object store may say nothing while it is waited for; a part is sent within it.
+pub const OBJECT_DEADLINE: Duration = Duration::from_secs(60);
+/// Parts of an object, S3's limit: a blob may have 80 GiB.
+pub const PARTS: usize = 10_000;
+/// Remembered places of blobs in an object store, some 200 bytes each.
+pub const POINTERS: usize = 1 << 16;
 /// Bytes of manifests kept in memory.
 pub const MANIFEST_CACHE: usize = 64 << 20;
 /// Entries of one page of tags or repositories, whatever a client asks for.
 pub const PAGE_MAX: usize = 10_000;
 /// Entries of a page of repositories where the client does not say; tags come all at once then, up to [`PAGE_MAX`].
 pub const CATALOG_PAGE: usize = 1000;
+/// Blobs on their way from upstream at once; beyond, clients are told to come again.
+pub const FLIGHTS: usize = 256;
+/// Bytes from upstream after which those who wait for them are told.
+pub const TELL: u64 = 256 << 10;
+/// How long upstream may take to say what a tag is, where something is kept that can be given instead.
+pub const REVALIDATE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long what came from upstream is kept after it was last asked for, unless the operator says otherwise: as long as
+/// Docker's registry keeps it.
+pub const PROXY_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Parts of that time within one of which a second use is not noted: a note costs a synced commit.
+pub const USE_STEPS: u64 = 16;
 /// How long after its last sign of life a push protects what it looked at or uploaded.
 pub const LEASE: Duration = Duration::from_secs(3600);
 /// How long at most, even where pushes to a repository never pause.
@@ -81,6 +102,8 @@ pub const PASSWORDS: usize = 1024;
 pub const BCRYPT_COST: u32 = 14;
 /// Bytes of the file of users.
 pub const HTPASSWD: u64 = 1 << 20;
+/// Bytes of the file with the password for upstream.
+pub const PASSWORD_FILE: u64 = 64 << 10;
 /// Bytes of the file of token keys.
 pub const TOKEN_KEYS: u64 = 1 << 20;
 /// Bytes of input repeated in an error.

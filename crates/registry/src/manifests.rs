@@ -7,7 +7,10 @@ use crate::{
     name::Repository,
     records::{self, Manifest},
     refusal::{Code, Refusal, Result},
+    registry::Registry,
     route::Target,
+    storage::Change,
+    upstream,
 };
 use bytes::Bytes;
 use hyper::{
@@ -15,6 +18,8 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, LOCATION},
 };
 use rorqual_content::digest as digest_of;
+use rorqual_error::Error;
+use rorqual_metadata::failpoint;
 use rorqual_oci::image::{Descriptor, Document};
 use rorqual_types::Digest;
 use serde_json::{Value, json};
@@ -22,7 +27,7 @@ use std::collections::HashSet;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
-fn unknown(target: &Target) -> Refusal {
+pub(crate) fn unknown(target: &Target) -> Refusal {
     let detail = match target {
         Target::Tag(tag) => json!({"tag": tag.as_str()}),
         Target::Digest(digest) => json!({"digest": digest}),
@@ -33,6 +38,7 @@ fn unknown(target: &Target) -> Refusal {
 /// GET and HEAD.
 pub(crate) async fn get(call: &Call, name: &Repository, target: &Target) -> Result<Reply> {
     let registry = &call.registry;
+    upstream::manifest(registry, name, target).await?;
     let (digest, record) = if call.is_head() {
         let _push = registry.lock(name).read().await;
         let (digest, record) = find(call, name, target).await?;
@@ -98,15 +104,13 @@ pub(crate) async fn put(call: &mut Call, name: &Repository, target: &Target) -> 
     let needed = needed(call, name, &pushed).await?;
     registry.leases.touch(name, &needed);
     registry.storage.put_blob(bytes.clone()).await?;
-    let mut changes = vec![records::put_repository(name)];
-    if let (Some(subject), Some(referrer)) = (&pushed.record.subject, &pushed.referrer) {
-        changes.push(records::put_referrer(name, subject, referrer)?);
-    }
-    changes.push(records::put_manifest(name, &pushed.digest, &pushed.record)?);
+    failpoint!("registry.manifest-kept")?;
+    let mut changes = pushed.changes(name)?;
     if let Target::Tag(tag) = target {
         changes.push(records::put_tag(name, tag, &pushed.digest)?);
     }
     registry.storage.apply(changes).await?;
+    failpoint!("registry.manifest-recorded")?;
     registry.manifests.put(pushed.digest, bytes);
     let mut reply = empty(StatusCode::CREATED);
     identify(&mut reply, &pushed.digest);
@@ -115,6 +119,37 @@ pub(crate) async fn put(call: &mut Call, name: &Repository, target: &Target) -> 
         set(reply.headers_mut(), SUBJECT, subject.to_string());
     }
     Ok(reply)
+}
+
+impl Pushed {
+    /// What makes the repository have it.
+    fn changes(&self, name: &Repository) -> rorqual_error::Result<Vec<Change>> {
+        let mut changes = vec![records::put_repository(name)];
+        if let (Some(subject), Some(referrer)) = (&self.record.subject, &self.referrer) {
+            changes.push(records::put_referrer(name, subject, referrer)?);
+        }
+        changes.push(records::put_manifest(name, &self.digest, &self.record)?);
+        Ok(changes)
+    }
+}
+
+/// Keeps a document from upstream, whose digest was verified; what it leads to need not be here.
+pub(crate) async fn keep(
+    registry: &Registry,
+    name: &Repository,
+    media_type: &str,
+    bytes: Bytes,
+) -> rorqual_error::Result<()> {
+    let target = Target::Digest(digest_of(&bytes));
+    let pushed =
+        read(&bytes, Some(media_type), &target).map_err(|_| Error::invalid("a manifest that is not what it says"))?;
+    let _push = registry.lock(name).read().await;
+    let _content = registry.content.read().await;
+    registry.leases.touch(name, &[pushed.digest]);
+    registry.storage.put_blob(bytes.clone()).await?;
+    registry.storage.apply(pushed.changes(name)?).await?;
+    registry.manifests.put(pushed.digest, bytes);
+    Ok(())
 }
 
 /// Reads a document, and refuses one that is not what its type and digest say.
@@ -231,6 +266,7 @@ pub(crate) async fn delete(call: &Call, name: &Repository, target: &Target) -> R
         }
     };
     registry.storage.apply(changes).await?;
+    failpoint!("registry.manifest-deleted")?;
     Ok(empty(StatusCode::ACCEPTED))
 }
 

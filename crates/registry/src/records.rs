@@ -9,6 +9,7 @@
 //! | `tags/NAME/TAG` | the digest |
 //! | `manifests/NAME/DIGEST` | [`Manifest`] |
 //! | `blobs/NAME/DIGEST` | its length: the repository has this blob |
+//! | `used/NAME/DIGEST` | when a manifest of a cache was last asked for, seconds since 1970 |
 //! | `referrers/NAME/SUBJECT/DIGEST` | the descriptor that the referrers list shows |
 
 use crate::{
@@ -91,6 +92,14 @@ pub(crate) fn delete_blob(name: &Repository, digest: &Digest) -> Change {
     Change::Delete(format!("blobs/{}/{digest}", encoded(name)))
 }
 
+pub(crate) fn put_used(name: &Repository, digest: &Digest, seconds: u64) -> Result<Change> {
+    Ok(Change::Put(format!("used/{}/{digest}", encoded(name)), value(&seconds)?))
+}
+
+pub(crate) fn delete_used(name: &Repository, digest: &Digest) -> Change {
+    Change::Delete(format!("used/{}/{digest}", encoded(name)))
+}
+
 pub(crate) fn put_referrer(name: &Repository, subject: &Digest, descriptor: &Descriptor) -> Result<Change> {
     Ok(Change::Put(format!("referrers/{}/{subject}/{}", encoded(name), descriptor.digest), value(descriptor)?))
 }
@@ -112,6 +121,11 @@ impl Records<'_> {
 
     pub(crate) async fn manifest(&self, name: &Repository, digest: &Digest) -> Result<Option<Manifest>> {
         self.read(&format!("manifests/{}/{digest}", encoded(name))).await
+    }
+
+    /// When a manifest was last asked for, as far as that is noted.
+    pub(crate) async fn used(&self, name: &Repository, digest: &Digest) -> Result<Option<u64>> {
+        self.read(&format!("used/{}/{digest}", encoded(name))).await
     }
 
     /// The length of a blob that the repository has.

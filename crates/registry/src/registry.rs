@@ -7,14 +7,15 @@
 use crate::{
     access::Access,
     cache::Cache,
-    config::Config,
+    config::{AccessConfig, Config},
     leases::Leases,
     limits::MANIFEST_CACHE,
     metrics::Metrics,
     name::Repository,
     records::Records,
-    storage::{Local, Storage},
+    storage::{Local, Objects, Storage},
     uploads::Uploads,
+    upstream::Upstream,
 };
 use rorqual_error::Result;
 use std::{
@@ -35,6 +36,8 @@ pub struct Registry {
     pub(crate) manifests: Cache,
     pub(crate) uploads: Uploads,
     pub(crate) metrics: Metrics,
+    /// Where everything comes from, where this is a cache.
+    pub(crate) upstream: Option<Upstream>,
     /// Whether untagged manifests are kept.
     pub(crate) keep_untagged: bool,
     repositories: Vec<RwLock<()>>,
@@ -50,8 +53,14 @@ impl Registry {
     /// # Errors
     /// `Conflict` where another process serves the same directory.
     pub fn open(config: &Config) -> Result<Arc<Self>> {
-        let storage: Arc<dyn Storage> = Arc::new(Local::open(&config.root)?);
-        let access = Access::new(&config.access)?;
+        let storage: Arc<dyn Storage> = match &config.objects {
+            Some(objects) => Arc::new(Objects::open(objects, &config.root)?),
+            None => Arc::new(Local::open(&config.root)?),
+        };
+        // A cache has what upstream has, and nothing else.
+        let read_only = config.access.read_only || config.proxy.is_some();
+        let access = Access::new(&AccessConfig { read_only, ..config.access.clone() })?;
+        let upstream = config.proxy.as_ref().map(|proxy| Upstream::open(proxy, config.root.clone())).transpose()?;
         let uploads = Uploads::default();
         Ok(Arc::new(Self {
             storage,
@@ -60,6 +69,7 @@ impl Registry {
             manifests: Cache::new(MANIFEST_CACHE),
             uploads,
             metrics: Metrics::default(),
+            upstream,
             keep_untagged: config.collect.keep_untagged,
             repositories: (0..LOCKS).map(|_| RwLock::default()).collect(),
             content: RwLock::default(),

@@ -6,9 +6,10 @@ use crate::{
     config::{Config, Tls},
     control, dispatch,
     limits::{
-        ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_PER_PEER, DRAIN_DEADLINE, HANDSHAKE_DEADLINE, HANDSHAKES, HEAD_DEADLINE,
-        HEADER_COUNT, HEADERS, UPLOAD_SCAN, URL,
+        ACCEPT_PAUSE, DRAIN_DEADLINE, HANDSHAKE_DEADLINE, HANDSHAKES, HEAD_DEADLINE, HEADER_COUNT, HEADERS,
+        UPLOAD_SCAN, URL,
     },
+    peers::Peers,
     refusal::{Code, Refusal, shown},
     registry::Registry,
     route::Query,
@@ -27,14 +28,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixListener},
@@ -95,7 +89,7 @@ impl Server {
 
     /// Serves until `stop`; then requests under way have a while to end.
     pub async fn run(self, stop: CancellationToken) {
-        let tasks = TaskTracker::new();
+        let (registry, tasks) = (self.registry.clone(), TaskTracker::new());
         tasks.spawn(control::serve(self.control, self.registry.clone(), stop.clone()));
         tasks.spawn(drop_idle_uploads(self.registry.clone(), stop.clone()));
         if let Some(period) = self.period {
@@ -116,6 +110,9 @@ impl Server {
         tasks.close();
         if tokio::time::timeout(DRAIN_DEADLINE, tasks.wait()).await.is_err() {
             tracing::warn!("requests were still under way at the end");
+        }
+        if let Some(upstream) = &registry.upstream {
+            upstream.flights.end().await;
         }
     }
 }
@@ -165,44 +162,6 @@ async fn collect_now_and_then(registry: Arc<Registry>, period: std::time::Durati
         match registry.collect().await {
             Ok(collected) => tracing::info!(?collected, "garbage collected"),
             Err(error) => tracing::warn!(%error, "garbage collection failed; the next one tries again"),
-        }
-    }
-}
-
-/// How many connections each address has.
-#[derive(Clone, Debug, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One connection, counted until it is dropped.
-struct Admitted {
-    peers: Peers,
-    address: IpAddr,
-}
-
-impl Peers {
-    /// Counts one more; `None` where the address, or all together, have too many.
-    fn admit(&self, address: IpAddr) -> Option<Admitted> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.values().sum::<usize>() >= CONNECTIONS {
-            return None;
-        }
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_PER_PEER {
-            return None;
-        }
-        *count += 1;
-        Some(Admitted { peers: self.clone(), address })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
         }
     }
 }
@@ -427,24 +386,5 @@ async fn serve_metrics(listener: TcpListener, registry: Arc<Registry>, stop: Can
             .keep_alive(false)
             .serve_connection(TokioIo::new(Moving::new(stream)), service);
         let _ = connection.await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_so_many_connections() {
-        let peers = Peers::default();
-        let address: IpAddr = "192.0.2.1".parse().unwrap();
-        let mut held: Vec<_> = (0..CONNECTIONS_PER_PEER - 1).map(|_| peers.admit(address).unwrap()).collect();
-        held.push(peers.admit(address).expect("the last one that may"));
-        assert!(peers.admit(address).is_none());
-        assert!(peers.admit("192.0.2.2".parse().unwrap()).is_some());
-        held.pop();
-        assert!(peers.admit(address).is_some());
-        drop(held);
-        assert!(peers.0.lock().unwrap().is_empty());
     }
 }

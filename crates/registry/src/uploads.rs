@@ -16,6 +16,7 @@ use hyper::{
     StatusCode,
     header::{CONTENT_RANGE, HeaderName, LOCATION, RANGE},
 };
+use rorqual_metadata::failpoint;
 use rorqual_types::Digest;
 use serde_json::json;
 use std::{
@@ -158,6 +159,7 @@ async fn begin(registry: &Registry, name: &Repository) -> Result<Held> {
     let id = new_id()?;
     let key = key(name, &id).ok_or_else(|| unknown(&id))?;
     let upload = registry.storage.begin(key.clone()).await?;
+    failpoint!("registry.upload-begun")?;
     registry.uploads.waiting.fetch_add(1, Ordering::Relaxed);
     let mut slot = registry.uploads.session(&key).slot.lock_owned().await;
     *slot = Slot::Open(upload);
@@ -237,6 +239,7 @@ async fn mounted(call: &Call, name: &Repository, digest: Digest) -> Result<bool>
     }
     let changes = vec![records::put_repository(name), records::put_blob(name, &digest, size)?];
     registry.storage.apply(changes).await?;
+    failpoint!("registry.blob-mounted")?;
     Ok(true)
 }
 
@@ -311,6 +314,7 @@ async fn settle(registry: &Registry, held: &mut Held) -> Result<()> {
     if settled.is_err() {
         held.close(registry);
     }
+    failpoint!("registry.upload-settled")?;
     Ok(settled?)
 }
 
@@ -346,12 +350,15 @@ async fn finish(call: &mut Call, name: &Repository, mut held: Held, wanted: Dige
         let refusal = Refusal::new(Code::DigestInvalid, "what was uploaded does not have this digest");
         return Err(refusal.about(json!({"digest": wanted, "actual": digest})));
     }
+    failpoint!("registry.blob-whole")?;
     let size = upload.length();
     let _push = registry.lock(name).read().await;
     let _content = registry.content.read().await;
     registry.leases.touch(name, &[digest]);
     upload.publish().await?;
+    failpoint!("registry.blob-published")?;
     registry.storage.apply(vec![records::put_repository(name), records::put_blob(name, &digest, size)?]).await?;
+    failpoint!("registry.blob-recorded")?;
     Ok(created(name, &digest))
 }
 
@@ -369,6 +376,8 @@ impl Registry {
                 left += 1;
                 continue;
             }
+            // What it left may be what a push is about to refer to.
+            let _alone = self.content.write().await;
             self.storage.delete_upload(key).await?;
             dropped += 1;
         }

@@ -213,3 +213,47 @@ fn an_interrupted_pull_fetches_nothing_twice() {
     drop((registry, proxy));
     daemon.finish();
 }
+
+/// `--registry`: what the daemon pushes to itself survives its own crash, and `info` says where it is.
+#[test]
+fn a_daemon_serves_a_registry_besides() {
+    let arguments = ["--registry", "--registry-opt", "no-delete"].map(str::to_owned).into();
+    let mut daemon = Daemon::start_with("regd", Options { arguments, ..Options::default() });
+    daemon.load(&images::busybox());
+    assert_eq!(daemon.api().get("/info")["RorqualRegistry"], "127.0.0.1:5000");
+    let id = id_of(&daemon, "busybox");
+    daemon.docker(["tag", "busybox", "localhost:5000/bb:1"]).ok();
+    let pushed = daemon.docker(["push", "localhost:5000/bb:1"]).ok();
+    assert!(pushed.contains(&format!("1: digest: {id} size: ")), "{pushed}");
+    daemon.docker(["image", "rm", "-f", &id]).ok();
+    daemon.crash();
+    daemon.boot();
+    daemon.docker(["pull", "-q", "localhost:5000/bb:1"]).ok();
+    assert_eq!(id_of(&daemon, "localhost:5000/bb:1"), id);
+    assert_eq!(daemon.docker(["run", "--rm", "localhost:5000/bb:1", "echo", "hi"]).ok(), "hi\n");
+    assert!(daemon.data_root().join("registry/content").is_dir());
+    assert!(daemon.log().contains("registry listens"), "{}", daemon.log());
+    daemon.finish();
+}
+
+/// Docker pulls through our cache from a registry nobody here wrote, and again when that is gone.
+#[test]
+fn docker_pulls_through_a_cache() {
+    let daemon = daemon("regp");
+    let netns = daemon.netns.as_ref().expect("a network");
+    let upstream = Registry::start(Maker::Debian, netns, 5000);
+    let id = id_of(&daemon, "busybox");
+    daemon.docker(["tag", "busybox", "localhost:5000/team/bb:1"]).ok();
+    daemon.docker(["push", "-q", "localhost:5000/team/bb:1"]).ok();
+    let cache = Registry::cache(netns, 5001, "http://localhost:5000");
+    for upstream in [Some(upstream), None] {
+        daemon.docker(["image", "rm", "-f", &id]).ok();
+        daemon.docker(["pull", "-q", "localhost:5001/team/bb:1"]).ok();
+        assert_eq!(id_of(&daemon, "localhost:5001/team/bb:1"), id);
+        drop(upstream);
+    }
+    let refused = daemon.docker(["push", "localhost:5001/team/bb:1"]);
+    assert_eq!(refused.code, 1, "{refused}");
+    drop(cache);
+    daemon.finish();
+}

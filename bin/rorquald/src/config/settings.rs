@@ -18,6 +18,8 @@ use tracing::level_filters::LevelFilter;
 
 /// Where clients find the daemon, unless told otherwise.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// Where everything is that must survive a reboot, unless told otherwise.
+const DATA_ROOT: &str = "/var/lib/rorqual";
 /// The group of the socket, unless told otherwise.
 const DEFAULT_GROUP: &str = "docker";
 /// Each layer on its way costs a connection and a thread.
@@ -50,6 +52,8 @@ pub struct Settings {
     pub registries: RegistryConfig,
     /// Proxies, as `info` reports them: http, https, none.
     pub proxies: [String; 3],
+    /// The registry that is served besides, where one is.
+    pub registry: Option<rorqual_registry::Config>,
     /// What the engine is opened with.
     pub engine: EngineConfig,
 }
@@ -151,6 +155,7 @@ impl Settings {
             experimental: merged.flag("experimental").unwrap_or_default(),
             registries: registries(merged),
             proxies: proxies(merged).map(|proxy| without_password(&proxy)),
+            registry: registry(merged)?,
             engine: engine(merged)?,
         })
     }
@@ -302,6 +307,27 @@ fn distribution(merged: &Merged) -> Result<rorqual_engine::registry::Config> {
     })
 }
 
+/// The registry that is served besides. It reaches its upstream as the daemon reaches registries.
+fn registry(merged: &Merged) -> Result<Option<rorqual_registry::Config>> {
+    let given = merged.list("registry-opt");
+    if merged.flag("registry") != Some(true) {
+        return match given {
+            [] => Ok(None),
+            _ => bail!("registry-opt needs registry"),
+        };
+    }
+    let mut options = rorqual_registry::Options::default();
+    for option in given {
+        let (name, value) = option.split_once('=').unwrap_or((option, "true"));
+        options.set(name, value)?;
+    }
+    let mut config = options.config(&path(merged, "data-root", DATA_ROOT).join("registry"))?;
+    if let Some(proxy) = &mut config.proxy {
+        proxy.client = distribution(merged)?;
+    }
+    Ok(Some(config))
+}
+
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
@@ -315,7 +341,7 @@ fn addresses(merged: &Merged, option: &str) -> Vec<IpAddr> {
 }
 
 fn engine(merged: &Merged) -> Result<EngineConfig> {
-    let data_root = path(merged, "data-root", "/var/lib/rorqual");
+    let data_root = path(merged, "data-root", DATA_ROOT);
     let exec_root = path(merged, "exec-root", "/var/run/rorqual");
     let defaults = EngineConfig::new(&data_root, &exec_root, shim(merged)?);
     let text = |option: &str| merged.text(option).map(str::to_owned);

@@ -144,6 +144,29 @@ fn insecure_tcp_is_asked_for_twice() {
 }
 
 #[test]
+fn a_registry_is_served_where_it_is_asked_for() {
+    let registry = |text: &str, line: &str| -> Result<_> {
+        let merged = configured(text, line).map_err(anyhow::Error::msg)?;
+        Ok(Settings::new(&merged)?.registry)
+    };
+    assert!(registry("", "").unwrap().is_none());
+    let config = registry("", "--registry --data-root /d").unwrap().unwrap();
+    assert_eq!((config.address.to_string().as_str(), config.root.to_str()), ("127.0.0.1:5000", Some("/d/registry")));
+    let text = r#"{"registry":true,"registry-opts":["address=:7","plain-http","proxy-remoteurl=http://u"]}"#;
+    let config = registry(text, "--insecure-registry u").unwrap().unwrap();
+    assert_eq!(config.address.port(), 7);
+    assert_eq!(config.proxy.unwrap().client.insecure_registries, ["u"]);
+    for (text, line) in [
+        ("", "--registry-opt address=:7"),
+        ("", "--registry --registry-opt address=:7"),
+        ("", "--registry --registry-opt what=x"),
+        (r#"{"registry":true,"registry-opts":["root"]}"#, "--registry-opt read-only"),
+    ] {
+        assert!(registry(text, line).is_err(), "{text} {line}");
+    }
+}
+
+#[test]
 fn options_without_effect_are_told() {
     let merged = configured(r#"{"live-restore":true}"#, "--containerd x --icc").unwrap();
     let told: Vec<_> = merged.without_effect().map(|(option, _)| option).collect();

@@ -21,7 +21,7 @@ pub const COMMAND: Command = Command {
 };
 
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
-    let collected = rorqual_registry::collect(&config(matches)?).await?;
+    let collected = rorqual_registry::collect(&config(matches, COMMAND.flags, &[])?).await?;
     cli.line(format!("Deleted manifests: {}", collected.manifests))?;
     cli.line(format!("Deleted blobs: {}", collected.blobs))?;
     cli.line(format!("Total reclaimed space: {}", human::size(collected.bytes as f64, 4)))?;

@@ -4,11 +4,11 @@ mod gc;
 mod serve;
 
 use crate::{
-    args::{Flag, Group, Matches},
+    args::{Flag, Group, Kind, Matches},
     failure::{Failure, Result},
 };
-use rorqual_registry::Config;
-use std::{net::SocketAddr, path::PathBuf};
+use rorqual_registry::{Config, Options};
+use std::path::Path;
 
 /// The group.
 pub const GROUP: Group =
@@ -16,43 +16,23 @@ pub const GROUP: Group =
 
 /// Where a registry is unless the user says otherwise.
 const ROOT: &str = "/var/lib/rorqual-registry";
-/// Where it listens.
-const ADDRESS: &str = "127.0.0.1:5000";
-
 const ROOT_FLAG: Flag = Flag::string("root", "Directory of the registry").default(ROOT);
 const UNTAGGED_FLAG: Flag = Flag::switch("gc-untagged", "Collect manifests without a tag too");
 
-/// What the flags that all commands share say.
-fn config(matches: &Matches) -> Result<Config> {
-    let root: PathBuf = matches.last("root").unwrap_or(ROOT).into();
-    let address = address(matches.last("address").unwrap_or(ADDRESS))?;
-    let mut config = Config::new(root, address);
-    config.collect.keep_untagged = !matches.on("gc-untagged");
-    Ok(config)
-}
-
-/// `ADDRESS:PORT`, or `:PORT` for all addresses.
-fn address(text: &str) -> Result<SocketAddr> {
-    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
-    full.parse().map_err(|_| Failure::message(format!("invalid address {text:?}: say ADDRESS:PORT or :PORT")))
+/// What the flags of a command say; those in `others` are not the registry's.
+fn config(matches: &Matches, flags: &[Flag], others: &[&str]) -> Result<Config> {
+    let mut options = Options::default();
+    for flag in flags.iter().filter(|flag| matches.given(flag.long) && !others.contains(&flag.long)) {
+        match flag.kind {
+            Kind::Switch => options.set(flag.long, matches.on(flag.long).to_string())?,
+            _ => matches.list(flag.long).iter().try_for_each(|value| options.set(flag.long, value))?,
+        }
+    }
+    Ok(options.config(Path::new(ROOT))?)
 }
 
 impl From<rorqual_error::Error> for Failure {
     fn from(error: rorqual_error::Error) -> Self {
         Self::message(error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_have_a_port() {
-        assert_eq!(address(":5000").unwrap().to_string(), "[::]:5000");
-        assert_eq!(address("127.0.0.1:0").unwrap().to_string(), "127.0.0.1:0");
-        for bad in ["", "5000", "localhost:5000", "127.0.0.1", ":x"] {
-            assert!(address(bad).is_err(), "{bad}");
-        }
     }
 }

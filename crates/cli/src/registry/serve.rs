@@ -1,15 +1,14 @@
 //! `registry serve`: a registry server, until it is interrupted.
 
-use super::{ADDRESS, ROOT_FLAG, UNTAGGED_FLAG, address, config};
+use super::{ROOT_FLAG, UNTAGGED_FLAG, config};
 use crate::{
     args::{Args, Command, Flag, Matches},
     attach::signals,
     cli::Cli,
-    failure::{Failure, Result},
+    failure::Result,
 };
 use rorqual_error::Context;
-use rorqual_registry::{Authentication, Config, Server, Tls, TokenConfig};
-use std::time::Duration;
+use rorqual_registry::{ADDRESS, Config, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
@@ -24,17 +23,30 @@ pub const COMMAND: Command = Command {
     flags: &[
         Flag::string("address", "Where to listen; ':5000' listens on all addresses").default(ADDRESS),
         Flag::switch("anonymous-pull", "Let anybody pull, and ask for credentials for the rest"),
-        Flag::duration("gc-grace", "How long after its last request a push protects what it relies on").default("1h"),
-        Flag::duration("gc-period", "How often garbage is collected; 0 for never").default("24h"),
+        Flag::string("gc-grace", "How long after its last request a push protects what it relies on").default("1h"),
+        Flag::string("gc-period", "How often garbage is collected; 0 for never").default("24h"),
         UNTAGGED_FLAG,
         Flag::string("htpasswd", "File of users and bcrypt hashes (htpasswd -B) whose passwords are asked for"),
         Flag::string("metrics", "Where to listen for Prometheus (/metrics)"),
         Flag::switch("no-access-log", "Do not log each request"),
         Flag::switch("no-delete", "Refuse to delete manifests, tags and blobs on request"),
         Flag::switch("plain-http", "Listen without TLS on an address that other machines reach"),
+        Flag::string("proxy-password-file", "File whose first line is the password for --proxy-username"),
+        Flag::string("proxy-remoteurl", "Be a cache of this registry: pull from it what is not here (https://...)"),
+        Flag::string("proxy-ttl", "How long what came from there is kept after its last pull; 0 for ever")
+            .default("168h"),
+        Flag::string("proxy-username", "Who to be there; whoever may pull here gets what that user gets"),
         Flag::switch("read-only", "Refuse every change"),
         Flag::string("realm", "What is shown to users who are asked for a password").default("Registry"),
         ROOT_FLAG,
+        Flag::string(
+            "storage",
+            "Object store instead of the directory: s3://BUCKET/PREFIX, az://..., gs://...; for this registry alone",
+        ),
+        Flag::list(
+            "storage-opt",
+            "Setting of the object store, as aws_endpoint=URL; others come from AWS_*, AZURE_*, GOOGLE_*",
+        ),
         Flag::string("tls-cert", "Certificate chain (PEM)"),
         Flag::string("tls-key", "Key of the certificate (PEM)"),
         Flag::string("token-issuer", "Who makes the tokens: their 'iss'"),
@@ -46,8 +58,11 @@ pub const COMMAND: Command = Command {
     run: |cli, matches| Box::pin(run(cli, matches)),
 };
 
+/// Flags that are ours, not the registry's.
+const OTHERS: [&str; 1] = ["no-access-log"];
+
 async fn run(cli: &mut Cli, matches: &Matches) -> Result<u8> {
-    let config = whole_config(matches)?;
+    let config = config(matches, COMMAND.flags, &OTHERS)?;
     log(cli.globals.last("log-level").unwrap_or("info"), !matches.on("no-access-log"));
     // Interrupts are for the server, which ends what is under way; one too many still ends us.
     let _held = signals::hold();
@@ -99,57 +114,6 @@ fn log(level: &str, access: bool) {
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
 }
 
-fn whole_config(matches: &Matches) -> Result<Config> {
-    let mut config = config(matches)?;
-    config.metrics = matches.last("metrics").map(address).transpose()?;
-    config.tls = match (matches.last("tls-cert"), matches.last("tls-key")) {
-        (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.into(), key: key.into() }),
-        (None, None) => None,
-        _ => return Err(Failure::message("--tls-cert and --tls-key go together")),
-    };
-    if config.tls.is_none() && !config.address.ip().is_loopback() && !matches.on("plain-http") {
-        return Err(Failure::message(format!(
-            "listening on {} without TLS lets whoever is on the way change images: give --tls-cert and --tls-key, or \
-             --plain-http where something in front speaks TLS",
-            config.address
-        )));
-    }
-    config.access.authentication = authentication(matches)?;
-    config.access.anonymous_pull = matches.on("anonymous-pull");
-    config.access.read_only = matches.on("read-only");
-    config.access.deletion = !matches.on("no-delete");
-    let seconds = |name: &str| u64::try_from(matches.duration(name)).map(Duration::from_nanos).unwrap_or_default();
-    if matches.given("gc-period") {
-        config.collect.period = Some(seconds("gc-period")).filter(|period| !period.is_zero());
-    }
-    if matches.given("gc-grace") {
-        config.collect.grace = seconds("gc-grace");
-        config.collect.grace_at_start = config.collect.grace;
-    }
-    Ok(config)
-}
-
-fn authentication(matches: &Matches) -> Result<Authentication> {
-    let parts = ["token-issuer", "token-keys", "token-realm", "token-service"].map(|name| matches.last(name));
-    match (matches.last("htpasswd"), parts) {
-        (None, [None, None, None, None]) => Ok(Authentication::None),
-        (Some(path), [None, None, None, None]) => {
-            let realm = matches.last("realm").unwrap_or("Registry").to_owned();
-            Ok(Authentication::Htpasswd { path: path.into(), realm })
-        }
-        (None, [Some(issuer), Some(keys), Some(realm), Some(service)]) => Ok(Authentication::Token(TokenConfig {
-            realm: realm.to_owned(),
-            service: service.to_owned(),
-            issuer: issuer.to_owned(),
-            keys: keys.into(),
-        })),
-        (Some(_), _) => Err(Failure::message("--htpasswd and tokens exclude each other")),
-        (None, _) => {
-            Err(Failure::message("tokens need all of --token-issuer, --token-keys, --token-realm and --token-service"))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,35 +122,29 @@ mod tests {
     fn check(line: &str) -> std::result::Result<Config, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let matches = args::parse(&COMMAND, "registry serve", &words).map_err(|failure| failure.text())?;
-        whole_config(&matches).map_err(|failure| failure.text())
+        config(&matches, COMMAND.flags, &OTHERS).map_err(|failure| failure.text())
+    }
+
+    #[test]
+    fn every_flag_is_an_option_of_the_registry() {
+        for flag in COMMAND.flags.iter().filter(|flag| !OTHERS.contains(&flag.long)) {
+            let line = format!("--{} x", flag.long);
+            let line = if flag.kind == args::Kind::Switch { format!("--{}", flag.long) } else { line };
+            let text = check(&line).err().unwrap_or_default();
+            assert!(!text.contains("no option"), "{}: {text}", flag.long);
+        }
     }
 
     #[test]
     fn flags_become_the_configuration() {
         let config = check("").unwrap();
         assert_eq!(config.address.to_string(), ADDRESS);
-        assert!(config.access.deletion && config.collect.keep_untagged && config.collect.period.is_some());
-        let config =
-            check("--gc-period 0 --gc-grace 5m --gc-untagged --no-delete --read-only --metrics :9000").unwrap();
-        assert_eq!((config.collect.period, config.collect.grace), (None, Duration::from_secs(300)));
-        assert!(!config.access.deletion && !config.collect.keep_untagged && config.access.read_only);
-        let config = check("--token-issuer i --token-keys k --token-realm r --token-service s").unwrap();
-        assert!(matches!(config.access.authentication, Authentication::Token(_)));
-    }
-
-    #[test]
-    fn what_would_be_open_or_unclear_is_refused() {
-        check("--address :5000 --plain-http").unwrap();
-        check("--address :5000 --tls-cert c --tls-key k").unwrap();
-        for bad in [
-            "--address :5000",
-            "--address 192.0.2.1:5000",
-            "--tls-cert c",
-            "--htpasswd f --token-issuer i",
-            "--token-issuer i",
-            "--address x",
-            "extra",
-        ] {
+        let config = check("--no-access-log --no-delete --address :5000 --plain-http --gc-grace 5m").unwrap();
+        assert_eq!(config.address.to_string(), "[::]:5000");
+        assert!(!config.access.deletion);
+        let config = check("--storage s3://b --storage-opt a=1 --storage-opt b=2").unwrap();
+        assert_eq!(config.objects.unwrap().options.len(), 2);
+        for bad in ["--address :5000", "--address x", "--proxy-ttl 1h", "extra"] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

@@ -211,6 +211,9 @@ fn write_host(text: &mut String, info: &Value) {
             line!("  {}", mirror.as_str().unwrap_or_default());
         }
     }
+    if !info.text("RorqualRegistry").is_empty() {
+        line!(" Registry Server: {}", info.text("RorqualRegistry"));
+    }
     line!(" Live Restore Enabled: {}", info.is_true("LiveRestoreEnabled"));
     if !info.text("ProductLicense").is_empty() {
         line!(" Product License: {}", info.text("ProductLicense"));

@@ -8,7 +8,7 @@ use rorqual_error::{Context, Error, Kind, Result};
 use rorqual_metadata::{Durability, Store, Table};
 use rorqual_types::Digest;
 use serde_json::value::RawValue;
-use std::{fmt, io::Write, ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{fmt, fs::File, io::Write, ops::Range, path::Path, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 /// A data root. One process has it at a time.
@@ -213,6 +213,13 @@ impl Upload for LocalUpload {
             self.gathered.extend_from_slice(&bytes);
             if self.gathered.len() >= WRITE { self.flush().await } else { Ok(()) }
         })
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        match &self.state {
+            State::Idle(partial) => partial.reader().map(Some),
+            State::Writing(_) | State::Failed => Ok(None),
+        }
     }
 
     fn settle(&mut self) -> Later<'_, ()> {

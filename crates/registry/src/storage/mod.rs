@@ -1,18 +1,21 @@
 //! Where a registry keeps what it has: records by key, blobs by digest, uploads by key.
 //!
-//! A directory ([`Local`]) so far; the trait asks for nothing that an object store cannot do. It does not know what the
-//! records mean.
+//! Two kinds: a directory ([`Local`]) and an object store ([`Objects`]). Neither knows what the records mean.
 
 mod local;
+mod objects;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use local::Local;
+pub(crate) use objects::Objects;
 
 use crate::body::Source;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rorqual_error::Result;
 use rorqual_types::Digest;
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, fs::File, ops::Range, time::Duration};
 
 /// What an operation of a storage returns.
 pub(crate) type Later<'a, T> = BoxFuture<'a, Result<T>>;
@@ -62,6 +65,16 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// The upload `key` where an earlier one stopped; `None` where there is none.
     fn resume(&self, key: String) -> Later<'_, Option<Box<dyn Upload>>>;
 
+    /// The upload `key` where an earlier one stopped, or a new one.
+    fn begin_or_resume(&self, key: String) -> Later<'_, Box<dyn Upload>> {
+        Box::pin(async move {
+            match self.resume(key.clone()).await? {
+                Some(upload) => Ok(upload),
+                None => self.begin(key).await,
+            }
+        })
+    }
+
     /// Every upload that is not open, and how long ago it last grew.
     fn idle_uploads(&self) -> Later<'_, Vec<(String, Duration)>>;
 
@@ -76,6 +89,9 @@ pub(crate) trait Upload: fmt::Debug + Send {
 
     /// Appends.
     fn write(&mut self, bytes: Bytes) -> Later<'_, ()>;
+
+    /// The file that has everything that is settled, where there is one; it grows.
+    fn file(&self) -> Result<Option<File>>;
 
     /// Waits until everything written survives the process, so that another can go on.
     fn settle(&mut self) -> Later<'_, ()>;

@@ -1,6 +1,6 @@
 //! Hostile clients (`reg.flood`): what they send costs one request, and the next client is served.
 
-use crate::support::{Running, sha256, start, start_with};
+use crate::support::{OCI, Running, closing, serve, sha256, start, start_with};
 use rorqual_registry::{Tls, limits};
 use std::time::Duration;
 use tokio::{
@@ -47,6 +47,51 @@ async fn a_url_just_under_the_limit_is_read() {
 }
 
 #[tokio::test]
+async fn header_lines_just_under_the_limit_are_read() {
+    let registry = start().await;
+    let head = |length: usize| {
+        let (before, after) = ("GET /v2/ HTTP/1.1\r\nHost: a\r\nX: ", "\r\n\r\n");
+        format!("{before}{}{after}", "x".repeat(length - before.len() - after.len()))
+    };
+    for (length, status) in [(limits::HEADERS - 1, "200"), (limits::HEADERS + 1, "431")] {
+        let answer = raw(&registry, head(length).as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{length}: {answer}");
+    }
+    let lines = |count: usize| format!("GET /v2/ HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
+    for (count, status) in [(limits::HEADER_COUNT, "200"), (limits::HEADER_COUNT + 1, "431")] {
+        let answer = raw(&registry, lines(count).as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{count}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn so_many_uploads_may_be_unfinished() {
+    let (config, _directory) = start().await.stop().await;
+    for number in 1..limits::UPLOADS {
+        std::fs::File::create(config.root.join(format!("content/partial/{number:032x}-{number:032x}"))).unwrap();
+    }
+    let registry = serve(config).await;
+    let last = registry.begin("a").await;
+    let over = async || registry.send("POST", "/v2/a/blobs/uploads/", &[], "").await;
+    over().await.refused(429, "TOOMANYREQUESTS");
+    registry.delete(&last).await.expect(204);
+    over().await.expect(202);
+}
+
+#[tokio::test]
+async fn the_list_of_referrers_shows_so_much_of_each() {
+    let registry = start().await;
+    let mut image = registry.image("a", "x").await;
+    image["subject"] = serde_json::json!({"mediaType": OCI, "digest": sha256("x"), "size": 1});
+    for (length, status) in [(limits::REFERRER - 1000, 201), (limits::REFERRER, 400)] {
+        image["annotations"] = serde_json::json!({"pad": "x".repeat(length)});
+        let document = image.to_string();
+        let path = format!("/v2/a/manifests/{}", sha256(&document));
+        registry.send("PUT", &path, &[("Content-Type", OCI)], document).await.expect(status);
+    }
+}
+
+#[tokio::test]
 async fn errors_do_not_echo_what_was_sent_at_length() {
     let registry = start().await;
     let answer = registry.get(&format!("/v2/{}/tags/list", "X".repeat(5000))).await.refused(400, "NAME_INVALID");
@@ -74,7 +119,7 @@ async fn an_upload_cut_in_the_middle_keeps_what_came() {
     };
     assert_eq!(answer.header("range"), "0-4");
     registry.send("PATCH", &location, &[("Content-Range", "5-10")], " world").await.expect(202);
-    let path = format!("{location}?digest={}", sha256("hello world"));
+    let path = closing(&location, &sha256("hello world"));
     registry.send("PUT", &path, &[], "").await.expect(201);
 }
 

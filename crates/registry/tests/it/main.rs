@@ -2,10 +2,15 @@
 //! `docs/registry-conformance.md` says which requirement is tested where.
 
 mod access;
+mod debian;
 mod discovery;
+mod fake;
 mod flood;
+mod kill;
 mod management;
 mod model;
+mod objects;
+mod proxy;
 mod pull;
 mod push;
 mod restart;

@@ -3,7 +3,7 @@
 //! Each writer has its own tags and shares blobs and manifests with the others. Removals and collections run all the
 //! while. No push may fail, whatever is tagged must be whole, and in the end nothing else may be left.
 
-use crate::support::{OCI, Running, serve, sha256, start_with};
+use crate::support::{OCI, Running, closing, serve, sha256, start_with};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,10 +39,10 @@ async fn push_blob(registry: &Running, random: &mut Random, name: &str, bytes: &
     };
     let answer = registry.send("POST", &path, &[], "").await;
     if answer.status == 202 {
-        let location = answer.header("location").to_owned();
+        let location = answer.location();
         let (first, second) = bytes.split_at(bytes.len() / 2);
         registry.send("PATCH", &location, &[], first.to_owned()).await.expect(202);
-        registry.send("PUT", &format!("{location}?digest={digest}"), &[], second.to_owned()).await.expect(201);
+        registry.send("PUT", &closing(&location, &digest), &[], second.to_owned()).await.expect(201);
     }
     digest
 }

@@ -1,6 +1,6 @@
 //! Workflow 2, push: end-4 to end-7, end-11, end-13.
 
-use crate::support::{DOCKER, INDEX, OCI, is_refusal, sha256, start};
+use crate::support::{DOCKER, INDEX, OCI, closing, is_refusal, sha256, start};
 use serde_json::json;
 
 #[tokio::test]
@@ -8,10 +8,10 @@ async fn a_blob_is_pushed_by_post_and_put() {
     let registry = start().await;
     let location = registry.begin("a").await;
     let digest = sha256("hello");
-    let answer = registry.send("PUT", &format!("{location}?digest={digest}"), &[], "hello").await.expect(201);
-    assert_eq!(answer.header("location"), format!("/v2/a/blobs/{digest}"));
+    let answer = registry.send("PUT", &closing(&location, &digest), &[], "hello").await.expect(201);
+    assert_eq!(answer.location(), format!("/v2/a/blobs/{digest}"));
     assert_eq!(answer.header("docker-content-digest"), digest);
-    assert_eq!(registry.get(answer.header("location")).await.expect(200).body, "hello");
+    assert_eq!(registry.get(&answer.location()).await.expect(200).body, "hello");
     registry.get(&location).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
 }
 
@@ -21,13 +21,13 @@ async fn a_blob_is_pushed_by_one_post() {
     let digest = sha256("hello");
     let answer =
         registry.send("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], "hello").await.expect(201);
-    assert_eq!(answer.header("location"), format!("/v2/a/blobs/{digest}"));
-    assert_eq!(registry.get(answer.header("location")).await.expect(200).body, "hello");
+    assert_eq!(answer.location(), format!("/v2/a/blobs/{digest}"));
+    assert_eq!(registry.get(&answer.location()).await.expect(200).body, "hello");
     let answer = registry.send("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], "hellO").await;
     answer.refused(400, "DIGEST_INVALID");
     // A digest without a body begins an upload.
     let answer = registry.send("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], "").await.expect(202);
-    assert!(!answer.header("location").is_empty());
+    assert!(!answer.location().is_empty());
     registry.send("POST", "/v2/a/blobs/uploads/?digest=sha256:x", &[], "hello").await.refused(400, "DIGEST_INVALID");
 }
 
@@ -35,18 +35,21 @@ async fn a_blob_is_pushed_by_one_post() {
 async fn a_blob_is_pushed_in_chunks() {
     let registry = start().await;
     let answer = registry.send("POST", "/v2/a/blobs/uploads/", &[("Content-Length", "0")], "").await.expect(202);
-    let location = answer.header("location").to_owned();
+    let mut location = answer.location();
     assert_eq!(answer.header("range"), "0-0");
     assert!(!answer.header("docker-upload-uuid").is_empty());
     let octets = ("Content-Type", "application/octet-stream");
     let answer = registry.send("PATCH", &location, &[("Content-Range", "0-5"), octets], "hello ").await.expect(202);
-    assert_eq!((answer.header("range"), answer.header("location")), ("0-5", location.as_str()));
+    assert_eq!(answer.header("range"), "0-5");
+    location = answer.location();
     let answer = registry.get(&location).await.expect(204);
-    assert_eq!((answer.header("range"), answer.header("location")), ("0-5", location.as_str()));
-    registry.send("PATCH", &location, &[("Content-Range", "6-10"), octets], "world").await.expect(202);
+    assert_eq!(answer.header("range"), "0-5");
+    location = answer.location();
+    let answer = registry.send("PATCH", &location, &[("Content-Range", "6-10"), octets], "world").await.expect(202);
+    location = answer.location();
     let digest = sha256("hello world!");
     let last = [("Content-Range", "11-11"), octets];
-    registry.send("PUT", &format!("{location}?digest={digest}"), &last, "!").await.expect(201);
+    registry.send("PUT", &closing(&location, &digest), &last, "!").await.expect(201);
     assert_eq!(registry.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "hello world!");
 }
 
@@ -58,9 +61,9 @@ async fn a_chunk_out_of_order_is_refused_and_told_where_to_go_on() {
     for (range, body) in [("6-10", "world"), ("0-4", "hello"), ("4-8", "oworl"), ("x", "world"), ("9-5", "world")] {
         let answer = registry.send("PATCH", &location, &[("Content-Range", range)], body).await;
         let answer = answer.refused(416, "BLOB_UPLOAD_INVALID");
-        assert_eq!((answer.header("range"), answer.header("location")), ("0-4", location.as_str()), "{range}");
+        assert_eq!((answer.header("range"), answer.location()), ("0-4", location.clone()), "{range}");
     }
-    let path = format!("{location}?digest={}", sha256("hello"));
+    let path = closing(&location, &sha256("hello"));
     registry.send("PUT", &path, &[("Content-Range", "9-9")], "!").await.refused(416, "BLOB_UPLOAD_INVALID");
     registry.send("PUT", &path, &[], "").await.expect(201);
 }
@@ -78,16 +81,16 @@ async fn a_declared_range_must_be_the_body() {
 async fn a_blob_with_another_digest_is_refused_and_not_kept() {
     let registry = start().await;
     let location = registry.begin("a").await;
-    registry.send("PATCH", &location, &[], "hello").await.expect(202);
+    let location = registry.send("PATCH", &location, &[], "hello").await.expect(202).location();
     let other = sha256("other");
-    let answer = registry.send("PUT", &format!("{location}?digest={other}"), &[], "").await;
+    let answer = registry.send("PUT", &closing(&location, &other), &[], "").await;
     answer.refused(400, "DIGEST_INVALID");
     for digest in [other, sha256("hello")] {
         registry.head(&format!("/v2/a/blobs/{digest}")).await.expect(404);
     }
     let location = registry.begin("a").await;
     registry.send("PUT", &location, &[], "x").await.refused(400, "DIGEST_INVALID");
-    registry.send("PUT", &format!("{location}?digest=md5:00"), &[], "x").await.refused(400, "DIGEST_INVALID");
+    registry.send("PUT", &closing(&location, "md5:00"), &[], "x").await.refused(400, "DIGEST_INVALID");
 }
 
 #[tokio::test]
@@ -122,9 +125,9 @@ async fn a_blob_is_mounted_from_another_repository() {
     let digest = registry.push_blob("a", "hello").await;
     let answer =
         registry.send("POST", &format!("/v2/b/c/blobs/uploads/?mount={digest}&from=a"), &[], "").await.expect(201);
-    assert_eq!(answer.header("location"), format!("/v2/b/c/blobs/{digest}"));
+    assert_eq!(answer.location(), format!("/v2/b/c/blobs/{digest}"));
     assert_eq!(answer.header("docker-content-digest"), digest);
-    assert_eq!(registry.get(answer.header("location")).await.expect(200).body, "hello");
+    assert_eq!(registry.get(&answer.location()).await.expect(200).body, "hello");
 }
 
 #[tokio::test]
@@ -138,8 +141,8 @@ async fn a_mount_that_cannot_be_made_begins_an_upload() {
         format!("mount={digest}"),
     ] {
         let answer = registry.send("POST", &format!("/v2/b/blobs/uploads/?{query}"), &[], "").await.expect(202);
-        let location = answer.header("location");
-        registry.send("PUT", &format!("{location}?digest={}", sha256("x")), &[], "x").await.expect(201);
+        let location = answer.location();
+        registry.send("PUT", &closing(&location, &sha256("x")), &[], "x").await.expect(201);
         registry.head(&format!("/v2/b/blobs/{digest}")).await.expect(404);
     }
 }
@@ -152,7 +155,7 @@ async fn a_manifest_is_pushed_by_tag_and_by_digest() {
     for reference in ["v1", "_other.tag-2", digest.as_str()] {
         let path = format!("/v2/a/manifests/{reference}");
         let answer = registry.send("PUT", &path, &[("Content-Type", OCI)], image.clone()).await.expect(201);
-        assert_eq!(answer.header("location"), format!("/v2/a/manifests/{digest}"));
+        assert_eq!(answer.location(), format!("/v2/a/manifests/{digest}"));
         assert_eq!(answer.header("docker-content-digest"), digest);
         assert_eq!(answer.header("oci-subject"), "");
         assert_eq!(registry.get(&path).await.expect(200).body, image);

@@ -1,6 +1,6 @@
 //! What survives a restart, and what a crash leaves.
 
-use crate::support::{serve, sha256, start};
+use crate::support::{closing, serve, sha256, start};
 
 #[tokio::test]
 async fn what_was_pushed_is_there_after_a_restart() {
@@ -23,7 +23,7 @@ async fn an_upload_goes_on_after_a_restart() {
     assert_eq!(registry.get(&location).await.expect(204).header("range"), "0-5");
     registry.send("PATCH", &location, &[("Content-Range", "6-10")], "world").await.expect(202);
     let digest = sha256("hello world");
-    registry.send("PUT", &format!("{location}?digest={digest}"), &[], "").await.expect(201);
+    registry.send("PUT", &closing(&location, &digest), &[], "").await.expect(201);
     assert_eq!(registry.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "hello world");
 }
 

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Request, StatusCode, client::conn::http1};
+use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rorqual_registry::{Config, Server};
+use rorqual_testkit::command::wait_for;
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::{ffi::OsStr, net::SocketAddr, process::Stdio, time::Duration};
 use tempfile::TempDir;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ pub const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// The environment variable with a registry that is tested instead of ours, as far as it can be.
+pub const PROGRAM: &str = "RORQUAL_TEST_REGISTRY";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -39,6 +42,12 @@ pub struct Answer {
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Where to go on: `Location` without the scheme and the host that the request named.
+    pub fn location(&self) -> String {
+        let location = self.header("location");
+        location.strip_prefix("http://registry").unwrap_or(location).to_owned()
     }
 
     pub fn json(&self) -> Value {
@@ -70,8 +79,43 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
     rorqual_content::digest(bytes.as_ref()).to_string()
 }
 
+/// The registry that is tested: ours, or the program that [`PROGRAM`] names.
 pub async fn start() -> Running {
-    start_with(|_| {}).await
+    match std::env::var_os(PROGRAM) {
+        Some(program) => stranger(&program).await,
+        None => start_with(|_| {}).await,
+    }
+}
+
+/// Starts Docker's registry in a process of its own.
+async fn stranger(program: &OsStr) -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = Config::new(directory.path(), address);
+    let (data, settings) = (directory.path().join("data"), directory.path().join("config.yml"));
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n\
+         storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n",
+        data.display()
+    );
+    std::fs::write(&settings, text).unwrap();
+    let mut command = tokio::process::Command::new(program);
+    command.arg("serve").arg(settings).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    wait_for("the registry to listen", || std::net::TcpStream::connect(address).ok());
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        stopped.cancelled().await;
+        child.kill().await.unwrap();
+    });
+    Running { address, metrics: None, config, directory: Some(directory), stop, task }
+}
+
+/// Where an upload that is at `location` ends.
+pub fn closing(location: &str, digest: &str) -> String {
+    let joint = if location.contains('?') { '&' } else { '?' };
+    format!("{location}{joint}digest={digest}")
 }
 
 pub async fn start_with(change: impl FnOnce(&mut Config)) -> Running {
@@ -118,11 +162,7 @@ impl Running {
 
     /// Begins an upload and returns where it goes on.
     pub async fn begin(&self, name: &str) -> String {
-        self.send("POST", &format!("/v2/{name}/blobs/uploads/"), &[], "")
-            .await
-            .expect(202)
-            .header("location")
-            .to_owned()
+        self.send("POST", &format!("/v2/{name}/blobs/uploads/"), &[], "").await.expect(202).location()
     }
 
     /// Pushes a blob as docker does, and returns its digest.
@@ -130,8 +170,8 @@ impl Running {
         let bytes = bytes.into();
         let location = self.begin(name).await;
         let digest = sha256(&bytes);
-        self.send("PATCH", &location, &[], bytes).await.expect(202);
-        self.send("PUT", &format!("{location}?digest={digest}"), &[], "").await.expect(201);
+        let location = self.send("PATCH", &location, &[], bytes).await.expect(202).location();
+        self.send("PUT", &closing(&location, &digest), &[], "").await.expect(201);
         digest
     }
 
@@ -166,25 +206,51 @@ impl Running {
 }
 
 pub async fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
-    let mut connection = connect(address).await;
+    try_send(address, method, path, headers, body).await.expect("an answer")
+}
+
+/// `None` where the server is not there, or goes away.
+pub async fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Option<Answer> {
+    let mut connection = connect(address).await?;
     let mut request = Request::builder().method(method).uri(path).header("Host", "registry");
+    // As clients do: Docker's registry gives a manifest of a type that is not named here as another, or not at all.
+    if !headers.iter().any(|(name, _)| *name == "Accept") {
+        request = request.header("Accept", [OCI, INDEX, DOCKER, DOCKER_LIST].join(", "));
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(body)).unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(30), async {
-        let response = connection.send_request(request).await.unwrap();
+        let response = connection.send_request(request).await.ok()?;
         let (parts, body) = response.into_parts();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
     });
     answer.await.expect("an answer within 30 s")
 }
 
-async fn connect(address: SocketAddr) -> http1::SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+/// Asks for `path`; the body is for the test to read.
+pub async fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
+    let mut connection = connect(address).await.expect("a connection");
+    let mut request = Request::builder().uri(path).header("Host", "registry");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    connection.send_request(request.body(Full::default()).unwrap()).await.unwrap()
+}
+
+async fn connect(address: SocketAddr) -> Option<http1::SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);
-    sender
+    Some(sender)
 }
 
 /// The statuses that say no.
