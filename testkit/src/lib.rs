@@ -14,10 +14,11 @@ pub mod netns;
 pub mod places;
 pub mod registry;
 pub mod residue;
+pub mod stand_ins;
 
 pub use archive::Archive;
 pub use command::{Finished, run, shell};
 pub use daemon::{Daemon, Options};
 pub use http::{Answer, Api};
 pub use netns::Netns;
-pub use registry::{CuttingProxy, Maker, Registry};
+pub use registry::{CuttingProxy, HubIndex, Maker, Registry};
