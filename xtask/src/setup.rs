@@ -1,4 +1,4 @@
-//! What tests need and a fresh Debian 12 lacks: packages, a newer docker client, the published Python package.
+//! What tests need and a fresh Debian 12 lacks: packages, a newer docker client, published Python packages.
 
 use crate::check;
 use anyhow::{Context as _, Result, bail};
@@ -10,9 +10,12 @@ use std::{
 };
 
 /// Debian packages the tests use, with a file that shows each is there.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("apache2-utils", "/usr/bin/htpasswd"),
     ("docker-registry", "/usr/bin/docker-registry"),
+    ("skopeo", "/usr/bin/skopeo"),
+    ("podman", "/usr/bin/podman"),
+    ("buildah", "/usr/bin/buildah"),
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("nftables", "/usr/sbin/nft"),
@@ -29,13 +32,13 @@ const PACKAGES: [(&str, &str); 15] = [
 ];
 
 /// The versions of the clients, so that a run today and one next year drive the same.
-const PYTHON_DOCKER: &str = "docker[websockets]==7.1.0";
+const PYTHON: [&str; 2] = ["docker[websockets]==7.1.0", "oras==0.2.42"];
 
 /// Installs all of it; what is there already costs nothing.
 pub fn all() -> Result<()> {
     packages()?;
     docker_client()?;
-    python_client()
+    python_clients()
 }
 
 fn packages() -> Result<()> {
@@ -114,15 +117,16 @@ fn docker_client() -> Result<()> {
     Ok(())
 }
 
-fn python_client() -> Result<()> {
+fn python_clients() -> Result<()> {
     let dir = places::cache().join("python");
-    if dir.join(PYTHON_DOCKER).exists() {
+    let complete = dir.join(PYTHON.join(" "));
+    if complete.exists() {
         return Ok(());
     }
-    println!("installing the Python package {PYTHON_DOCKER}");
+    println!("installing the Python packages {}", PYTHON.join(", "));
     _ = fs::remove_dir_all(&dir);
     check(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&dir))?;
     let pip = dir.join("bin/pip");
-    check(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", PYTHON_DOCKER]))?;
-    fs::write(dir.join(PYTHON_DOCKER), "").context("mark the environment as complete")
+    check(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON))?;
+    fs::write(complete, "").context("mark the environment as complete")
 }

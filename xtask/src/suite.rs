@@ -133,7 +133,7 @@ fn clients(tally: &mut Tally) -> Result<()> {
     tests(tally, &words, &environment)?;
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemon.finish()));
     tally.outcome("nothing is left of what the clients made", outcome.map_err(|_| anyhow::anyhow!("see above")))?;
-    let own = ["daemon", "programs", "registry", "manifests", "bollard"];
+    let own = ["daemon", "programs", "registry", "manifests", "exchange", "bollard"];
     let own: Vec<&str> = own.iter().flat_map(|name| ["--test", name]).collect();
     tests(tally, &[&["-p", "rorqual-conformance"], &own[..]].concat(), &[])
 }
