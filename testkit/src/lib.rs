@@ -15,6 +15,7 @@ pub mod objects;
 pub mod places;
 pub mod registry;
 pub mod residue;
+pub mod stand_ins;
 
 pub use archive::Archive;
 pub use command::{Finished, run, shell};
@@ -22,4 +23,4 @@ pub use daemon::{Daemon, Options};
 pub use http::{Answer, Api};
 pub use netns::Netns;
 pub use objects::ObjectStore;
-pub use registry::{CuttingProxy, Maker, Registry};
+pub use registry::{CuttingProxy, HubIndex, Maker, Registry};

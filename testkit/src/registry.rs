@@ -1,5 +1,5 @@
-//! Registries in a daemon's network namespace: Debian's `docker-registry`, which nobody here wrote, and our own; and a
-//! proxy in front of one that breaks connections off.
+//! Registries in a daemon's network namespace: Debian's `docker-registry`, which nobody here wrote, and our own; a
+//! proxy in front of one that breaks connections off; and a stand-in for Docker Hub's index.
 
 use crate::{command, netns::Netns, places};
 use std::{
@@ -9,6 +9,7 @@ use std::{
 };
 
 const CUTTING_PROXY: &str = include_str!("../scripts/cutting_proxy.py");
+const HUB_INDEX: &str = include_str!("../scripts/hub_index.py");
 
 /// A program of the fixture in the daemon's network namespace; it ends with this.
 #[derive(Debug)]
@@ -60,7 +61,12 @@ impl Registry {
 
     /// One that lets in the user `me` with the password `secret`, and nobody else.
     pub fn start_with_password(maker: Maker, netns: &Netns, port: u16) -> Self {
-        Self::start_with(maker, netns, port, Some(command::run("htpasswd", ["-nbB", "me", "secret"]).ok()))
+        Self::start_for(maker, netns, port, "me")
+    }
+
+    /// One that lets in `user` with the password `secret`, and nobody else.
+    pub fn start_for(maker: Maker, netns: &Netns, port: u16, user: &str) -> Self {
+        Self::start_with(maker, netns, port, Some(command::run("htpasswd", ["-nbB", user, "secret"]).ok()))
     }
 
     /// One of ours that is a cache of the registry at `upstream`.
@@ -111,6 +117,29 @@ impl Registry {
 
 fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("rq-registry-").tempdir().expect("a directory")
+}
+
+/// A stand-in for Docker Hub's index, behind a proxy on loopback. It knows `hello-world`, `busybox` and `alpine`.
+#[derive(Debug)]
+pub struct HubIndex {
+    _server: Server,
+    _dir: tempfile::TempDir,
+}
+
+impl HubIndex {
+    /// What a daemon is told, so that it finds the index.
+    pub fn arguments(port: u16) -> Vec<String> {
+        ["--insecure-registry=index.docker.io".to_owned(), format!("--http-proxy=http://127.0.0.1:{port}")].to_vec()
+    }
+
+    /// One whose proxy listens on `port`.
+    pub fn start(netns: &Netns, port: u16) -> Self {
+        let dir = tempfile::Builder::new().prefix("rq-hub-").tempdir().expect("a directory");
+        let script = dir.path().join("index.py");
+        fs::write(&script, HUB_INDEX).expect("write the index");
+        let server = Server::start(netns, port, "python3", &[script.display().to_string(), port.to_string()]);
+        Self { _server: server, _dir: dir }
+    }
 }
 
 /// A proxy that breaks off each connection after so many bytes from the server.

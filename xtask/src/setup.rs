@@ -1,4 +1,4 @@
-//! What tests need and a fresh Debian 12 lacks: packages, a newer docker client, the published Python package.
+//! What tests need and a fresh Debian 12 lacks: packages, a newer docker client, published Python packages.
 
 use crate::check;
 use anyhow::{Context as _, Result, bail};
@@ -10,9 +10,12 @@ use std::{
 };
 
 /// Debian packages the tests use, with a file that shows each is there.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("apache2-utils", "/usr/bin/htpasswd"),
     ("docker-registry", "/usr/bin/docker-registry"),
+    ("skopeo", "/usr/bin/skopeo"),
+    ("podman", "/usr/bin/podman"),
+    ("buildah", "/usr/bin/buildah"),
     ("busybox-static", "/bin/busybox"),
     ("debootstrap", "/usr/sbin/debootstrap"),
     ("nftables", "/usr/sbin/nft"),
@@ -29,7 +32,7 @@ const PACKAGES: [(&str, &str); 15] = [
 ];
 
 /// The versions of the clients, so that a run today and one next year drive the same.
-const PYTHON_DOCKER: &str = "docker[websockets]==7.1.0";
+const PYTHON: [&str; 2] = ["docker[websockets]==7.1.0", "oras==0.2.42"];
 
 /// An S3-compatible server that nobody here wrote.
 const PYTHON_OBJECTS: &str = "moto[s3,server]==5.2.5";
@@ -38,8 +41,8 @@ const PYTHON_OBJECTS: &str = "moto[s3,server]==5.2.5";
 pub fn all() -> Result<()> {
     packages()?;
     docker_client()?;
-    python_package("python", PYTHON_DOCKER)?;
-    python_package("objects", PYTHON_OBJECTS)
+    python_packages("python", &PYTHON)?;
+    python_packages("objects", &[PYTHON_OBJECTS])
 }
 
 fn packages() -> Result<()> {
@@ -118,16 +121,17 @@ fn docker_client() -> Result<()> {
     Ok(())
 }
 
-/// A published package of Python in an environment of its own.
-fn python_package(name: &str, package: &str) -> Result<()> {
+/// Published packages of Python in an environment of their own.
+fn python_packages(name: &str, packages: &[&str]) -> Result<()> {
     let dir = places::cache().join(name);
-    if dir.join(package).exists() {
+    let complete = dir.join(packages.join(" "));
+    if complete.exists() {
         return Ok(());
     }
-    println!("installing the Python package {package}");
+    println!("installing the Python packages {}", packages.join(", "));
     _ = fs::remove_dir_all(&dir);
     check(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&dir))?;
     let pip = dir.join("bin/pip");
-    check(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))?;
-    fs::write(dir.join(package), "").context("mark the environment as complete")
+    check(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
+    fs::write(complete, "").context("mark the environment as complete")
 }

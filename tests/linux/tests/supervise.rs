@@ -118,7 +118,7 @@ fn a_terminal_of_the_containers_own() {
 #[test]
 fn a_size_for_no_terminal_is_nothing_wrong() {
     let Some(lab) = Lab::new() else { return };
-    let mut container = Case::sh(&lab, "sleep 1000").start().unwrap();
+    let container = Case::sh(&lab, "sleep 1000").start().unwrap();
     assert_eq!(container.request(&Request::Resize { exec: None, rows: 30, cols: 120 }), Event::Ok);
     container.end();
 }
