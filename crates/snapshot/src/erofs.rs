@@ -90,7 +90,7 @@ pub(crate) fn index<R: BufRead>(
     };
     // Both files, and the directory that the index is mounted on.
     let size = space(archive.position()) + space(length) + space(1);
-    Ok(Indexed::Done(LayerInfo { size, entries: archive.entries(), max_owner_id }))
+    Ok(Indexed::Done(LayerInfo { size, entries: archive.entries(), max_owner_id, shared: 0, archived: true }))
 }
 
 /// Whether a file keeps this attribute, as one on disk does that the unprivileged helper makes: those of users (`user.`)

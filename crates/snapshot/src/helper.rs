@@ -59,7 +59,7 @@ impl Helper {
 }
 
 /// What to do; the first message, with the descriptors of the archive and of the layers directory, and, for an index, of
-/// the empty files that get the archive's bytes and the index.
+/// the empty files that get the archive's bytes (where they are to be kept) and the index.
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     /// The layer's directory below the layers directory; its `fs` is empty.
@@ -68,8 +68,17 @@ struct Job {
     lowers: Vec<String>,
     /// Whether the digest of the uncompressed archive is wanted.
     digest: bool,
-    /// The name of the index to make in place of a directory.
-    index: Option<[u8; 16]>,
+    /// The index to make in place of a directory.
+    index: Option<IndexJob>,
+}
+
+/// An index to make.
+#[derive(Debug, Serialize, Deserialize)]
+struct IndexJob {
+    /// Its name.
+    uuid: [u8; 16],
+    /// Whether the archive's bytes are to be written down: a file for them comes before that of the index.
+    copy: bool,
 }
 
 /// What came of a job.

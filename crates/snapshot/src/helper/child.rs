@@ -47,7 +47,10 @@ fn work(socket: &OwnedFd) -> Result<(Made, Option<Digest>)> {
     let mut fds = fds.into_iter();
     let (archive, layers) = fds.next().zip(fds.next()).ok_or_else(lost)?;
     let index = match job.index {
-        Some(uuid) => Some((uuid, fds.next().zip(fds.next()).ok_or_else(lost)?)),
+        Some(index) => {
+            let copy = if index.copy { Some(fds.next().ok_or_else(lost)?.into()) } else { None };
+            Some((index.uuid, copy, fds.next().ok_or_else(lost)?))
+        }
         None => None,
     };
     let layer = open_layer(&layers, &job.layer).context("open the layer")?;
@@ -61,8 +64,8 @@ fn work(socket: &OwnedFd) -> Result<(Made, Option<Digest>)> {
 
     let mut progress = |position: u64| send(socket, &Report::Progress { position }, &[]).context("report progress");
     let (made, digest) = match index {
-        Some((uuid, (copy, index))) => {
-            let (stream, digest) = archive::open(archive.into(), job.digest, Some(copy.into()))?;
+        Some((uuid, copy, index)) => {
+            let (stream, digest) = archive::open(archive.into(), job.digest, copy)?;
             let indexed = erofs::index(&mut Reader::new(stream), lowers, uuid, &File::from(index), &mut progress)?;
             let made = match indexed {
                 Indexed::Done(info) => Made::Layer(info),

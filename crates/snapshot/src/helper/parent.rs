@@ -1,6 +1,6 @@
 //! The daemon's side.
 
-use super::{Answer, HELPER_NAME, Helper, Job, Outcome, Report, kind_of, receive, send};
+use super::{Answer, HELPER_NAME, Helper, IndexJob, Job, Outcome, Report, kind_of, receive, send};
 use crate::{
     apply::{Direct, Privileged, is_allowed_device, is_allowed_xattr},
     limits::HELPER_SILENCE_MAX,
@@ -40,8 +40,8 @@ pub(crate) struct Task<'a> {
 
 /// The empty files of an archived layer.
 pub(crate) struct IndexFiles {
-    /// Gets the uncompressed archive.
-    pub(crate) archive: File,
+    /// Gets the uncompressed archive, where it is not kept already.
+    pub(crate) archive: Option<File>,
     /// Gets the index.
     pub(crate) index: File,
     /// The index's name.
@@ -76,10 +76,13 @@ pub(crate) fn run(helper: &Helper, task: Task<'_>, progress: &mut dyn FnMut(u64)
         layer: task.layer.to_owned(),
         lowers: task.lowers.to_vec(),
         digest: task.digest,
-        index: index.map(|index| index.uuid),
+        index: index.map(|index| IndexJob { uuid: index.uuid, copy: index.archive.is_some() }),
     };
     let mut fds = vec![task.archive.as_fd(), layers.as_fd()];
-    fds.extend(index.into_iter().flat_map(|index| [index.archive.as_fd(), index.index.as_fd()]));
+    if let Some(files) = index {
+        fds.extend(files.archive.as_ref().map(File::as_fd));
+        fds.push(files.index.as_fd());
+    }
     send(&session.socket, &job, &fds).context("give the unpack helper its job")?;
     let outcome = session.serve(progress);
     session.end();

@@ -1,14 +1,15 @@
 //! A layer's way into the store: made under another name, and renamed when it is complete.
 
-use super::{INGEST, LayerInfo, Snapshots, check_free_space, lock, make_directory};
+use super::{INGEST, LayerInfo, Snapshots, check_free_space, descriptor_path, lock, make_directory};
 use crate::{
+    apply::space,
     helper::{self, IndexFiles, Made, Task},
     mounts::{ARCHIVE, INDEX},
 };
 use rorqual_error::{Context, Error, Result};
 use rorqual_metadata::failpoint;
 use rorqual_types::{ChainId, DiffId};
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, CWD, Mode};
 use std::{
     fs::{self, DirBuilder, File},
     io,
@@ -24,7 +25,8 @@ pub struct Unpack<'a> {
     pub archive: File,
     /// The digest that its uncompressed bytes must have.
     pub diff_id: DiffId,
-    /// Whether the archive's own bytes are known to have that digest: it is not compressed, and was hashed on arrival.
+    /// Whether the archive's own bytes are known to have that digest: it is not compressed, was hashed on arrival, and does
+    /// not change any more. The layer's archive may then become another name of the same file.
     pub verified: bool,
     /// The chain IDs from the lowest layer to this one.
     pub chain: &'a [ChainId],
@@ -87,7 +89,7 @@ impl Snapshots {
             let root = File::open(&root).with_context(|| format!("open {}", root.display()))?;
             rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).context("set the mode of a layer's root")?;
             let info = if self.archives {
-                self.archive(&ingest, unpack.archive, !unpack.verified, progress)?
+                self.archive(&ingest, unpack.archive, unpack.verified, progress)?
             } else {
                 self.extract(&ingest, unpack.archive, !unpack.verified, progress)?
             };
@@ -127,7 +129,7 @@ impl Snapshots {
         &self,
         ingest: &Ingest<'_>,
         archive: File,
-        digest: bool,
+        verified: bool,
         progress: &mut dyn FnMut(u64),
     ) -> Result<LayerInfo> {
         let create = |name: &str| {
@@ -135,16 +137,20 @@ impl Snapshots {
             let file = File::options().read(true).write(true).create_new(true).open(&path);
             file.with_context(|| format!("create {}", path.display()))
         };
+        let kept = ingest.directory.join(ARCHIVE);
+        // Elsewhere, or with too many names already, it is written once more.
+        let is_linked = verified && link(&archive, &kept).is_ok();
         let mut uuid = [0; 16];
         // Another one for each layer: overlay tells file systems apart by it.
         uuid.copy_from_slice(&ingest.chain.bytes()[..16]);
-        let files = IndexFiles { archive: create(ARCHIVE)?, index: create(INDEX)?, uuid };
-        let why = match self.run(ingest, archive, digest, Some(files), progress)? {
+        let copy = if is_linked { None } else { Some(create(ARCHIVE)?) };
+        let files = IndexFiles { archive: copy, index: create(INDEX)?, uuid };
+        let why = match self.run(ingest, archive, !verified, Some(files), progress)? {
+            Made::Layer(info) if is_linked => return Ok(LayerInfo { shared: space_of(&kept)?, ..info }),
             Made::Layer(info) => return Ok(info),
             Made::Unsuitable(why) => why,
         };
         tracing::debug!(diff_id = %ingest.diff_id, why, "a layer cannot be indexed and is unpacked");
-        let kept = ingest.directory.join(ARCHIVE);
         let archive = File::open(&kept).with_context(|| format!("open {}", kept.display()))?;
         // The digest has been checked, and progress told.
         let info = self.extract(ingest, archive, false, &mut |_| {})?;
@@ -175,4 +181,14 @@ impl Snapshots {
         }
         Ok(made)
     }
+}
+
+/// Gives an open file one more name.
+fn link(file: &File, path: &Path) -> rustix::io::Result<()> {
+    rustix::fs::linkat(CWD, descriptor_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn space_of(path: &Path) -> Result<u64> {
+    let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+    Ok(space(metadata.len()))
 }
