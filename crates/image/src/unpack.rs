@@ -105,7 +105,9 @@ impl Images {
             // Where the layer is not compressed, a digest that was computed over its very bytes is its diff ID.
             let unpack = Unpack { archive, diff_id: *diff_id, verified: verified && layer.digest == *diff_id, chain };
             if let Some(info) = self.snapshots.unpack(unpack, progress)? {
-                let record = LayerRecord { info, parent: below.last().copied(), unsynced: Some(self.boot.clone()) };
+                let blob = (info.shared > 0).then_some(layer.digest);
+                let unsynced = Some(self.boot.clone());
+                let record = LayerRecord { info, parent: below.last().copied(), blob, unsynced };
                 self.state().unrecorded.insert(*last, record.clone());
                 return Ok(Some(record));
             }
