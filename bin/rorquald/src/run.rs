@@ -179,6 +179,7 @@ fn take_over(settings: &Settings, api: &Api) -> Result<LevelFilter> {
         runtimes: Some(settings.engine.runtimes.clone()),
         default_runtime: Some(settings.engine.default_runtime.clone()),
         registries: Some(settings.engine.registries.clone()),
+        budget: Some(settings.engine.budget.clone()),
         attributes: attributes(settings),
     })?;
     api.set_about(About { experimental: api.about().experimental, ..about(settings) });
