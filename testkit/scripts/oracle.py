@@ -214,15 +214,15 @@ def check_images(containers, inspected, images):
 
     for image in images:
         reach(image['Id'])
-    for container in inspected.values():
-        reach(container['Image'])
+    # An image that was removed by force leaves its containers their layers, and nothing says which those are.
+    orphaned = [c for c in inspected.values() if c['Image'] not in {image['Id'] for image in images}]
     for digest in missing:
         yield f'blobs: {digest} is needed and missing'
     found = {'sha256:' + n for n in names(args.data_root, 'content/blobs/sha256')}
     for digest in sorted(found - blobs):
         yield f'blobs: {digest} belongs to no image'
     layers = [n for n in names(args.data_root, 'layers') if HEX64.fullmatch(n)]
-    for layer in sorted(set(layers) - chains):
+    for layer in sorted(set(layers) - chains) if not orphaned else []:
         yield f'layers: {layer} belongs to no image'
     for what in ('content/ingest', 'trash', 'layers/trash', 'layers/tmp', 'containers/trash'):
         for name in names(args.data_root, what):

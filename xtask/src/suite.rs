@@ -35,7 +35,10 @@ const PARTS: [Part; 9] = [
         name: "escape",
         run: |tally| tests(tally, &["-p", "rorqual-conformance", "--test", "escape", "--test", "limits"], &[]),
     },
-    Part { name: "crash", run: |tally| tests(tally, &["-p", "rorqual-conformance", "--test", "crash"], &[]) },
+    Part {
+        name: "crash",
+        run: |tally| tests(tally, &["-p", "rorqual-conformance", "--test", "crash", "--test", "store"], &[]),
+    },
     Part { name: "demo", run: demo },
 ];
 

@@ -198,6 +198,7 @@ fn take_over(settings: &Settings, api: &Api) -> Result<LevelFilter> {
         default_runtime: Some(settings.engine.default_runtime.clone()),
         registries: Some(settings.engine.registries.clone()),
         pull_policy: Some(settings.engine.pull_policy.clone()),
+        budget: Some(settings.engine.budget.clone()),
         attributes: attributes(settings),
     })?;
     let before = api.about();

@@ -14,6 +14,7 @@ pub mod mount;
 pub mod network;
 pub mod progress;
 pub mod system;
+pub mod upkeep;
 pub mod volume;
 
 pub use codec::{is_zero, null_default};

@@ -3,7 +3,7 @@
 use crate::{
     codec::{is_zero, null_default},
     container::{self, StringMap},
-    image, volume,
+    image, upkeep, volume,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -360,6 +360,9 @@ pub struct DiskUsage {
     pub volumes: Option<Vec<volume::Volume>>,
     /// Build cache records; `null` where not asked for.
     pub build_cache: Option<Vec<serde_json::Value>>,
+    /// Ours: the whole data root; absent where not everything was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_root: Option<upkeep::DataRoot>,
 }
 
 /// The body of `POST /auth`, and what `X-Registry-Auth` holds.

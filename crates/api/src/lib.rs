@@ -21,6 +21,7 @@ mod routes;
 mod server;
 mod system;
 mod unsupported;
+mod upkeep;
 mod version;
 mod volumes;
 mod watched;

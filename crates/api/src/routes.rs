@@ -2,8 +2,8 @@
 //! `page not found`, as is a method a path does not have.
 
 use crate::{
-    call::Call, containers, events, exec, images, networks, reply::Reply, system, unsupported, version::ApiVersion,
-    volumes,
+    call::Call, containers, events, exec, images, networks, reply::Reply, system, unsupported, upkeep,
+    version::ApiVersion, volumes,
 };
 use hyper::Method;
 use rorqual_error::Result;
@@ -93,6 +93,9 @@ table! {
     DELETE "/images/{}" 24 images::delete;
     GET "/distribution/{}/json" 30 images::registry::distribution;
     POST "/commit" 24 unsupported::commit;
+
+    POST "/rorqual/images/gc" 24 upkeep::collect;
+    POST "/rorqual/system/fsck" 24 upkeep::check;
 
     GET "/volumes" 24 volumes::list;
     POST "/volumes/create" 24 volumes::create;

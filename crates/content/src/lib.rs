@@ -64,15 +64,22 @@ fn finish(hasher: Hasher) -> Digest {
 impl Content {
     /// Opens `root` (made if absent) and removes what interrupted writes left; partial blobs stay.
     pub fn open(root: &Path) -> Result<Self> {
+        let content = Self::open_as_is(root)?;
+        let ingest = &content.ingest;
+        for entry in fs::read_dir(ingest).with_context(|| format!("list {}", ingest.display()))? {
+            let path = entry.with_context(|| format!("list {}", ingest.display()))?.path();
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(content)
+    }
+
+    /// As [`Content::open`], but nothing is removed.
+    pub fn open_as_is(root: &Path) -> Result<Self> {
         let (blobs, ingest, partial) = (root.join("blobs/sha256"), root.join("ingest"), root.join("partial"));
         for directory in [&blobs, &ingest, &partial] {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder.create(directory).with_context(|| format!("create {}", directory.display()))?;
-        }
-        for entry in fs::read_dir(&ingest).with_context(|| format!("list {}", ingest.display()))? {
-            let path = entry.with_context(|| format!("list {}", ingest.display()))?.path();
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
         Ok(Self { blobs, ingest, partial, next: AtomicU64::new(0), open: Arc::default() })
     }
@@ -112,6 +119,14 @@ impl Content {
             io::ErrorKind::NotFound => Error::not_found(format!("content digest {digest}: not found")),
             _ => Error::internal(format!("open blob {digest}")).caused_by(error),
         })
+    }
+
+    /// The digest that a blob's bytes really have; reads it whole.
+    pub fn digest_of(&self, digest: &Digest) -> Result<Digest> {
+        let mut file = self.open_blob(digest)?;
+        let mut hasher = Hasher::new(&SHA256);
+        partial::reread(&mut file, &mut hasher).with_context(|| format!("read blob {digest}"))?;
+        Ok(finish(hasher))
     }
 
     /// A small blob whole, its digest verified again; larger than `limit` is an error.

@@ -13,9 +13,9 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -82,9 +82,14 @@ impl Content {
             return Err(Error::conflict(format!("partial blob {key} is being written already")));
         }
         let claim = Claim { keys: self.open.clone(), key: key.to_owned() };
-        let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
-        let mut file = file.with_context(|| format!("open {}", path.display()))?;
+        let mut file = open_file(&path)?;
+        if file.metadata().with_context(|| format!("look at {}", path.display()))?.nlink() > 1 {
+            // Also a blob or a layer by now, which whoever goes on here must not change.
+            let own = self.ingest.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+            let part = || fs::copy(&path, &own).and_then(|_| fs::rename(&own, &path));
+            part().with_context(|| format!("take {} apart from what it has become", path.display()))?;
+            file = open_file(&path)?;
+        }
         let mut hasher = Hasher::new(&SHA256);
         let length = reread(&mut file, &mut hasher).with_context(|| format!("read {}", path.display()))?;
         Ok(Partial { key: key.to_owned(), path, file, hasher, length, _claim: claim })
@@ -133,7 +138,14 @@ impl Content {
     }
 }
 
-fn reread(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
+fn open_file(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).append(true).create(true).mode(0o600).open(path);
+    file.with_context(|| format!("open {}", path.display()))
+}
+
+/// Hashes all of a file; gives its length.
+pub(crate) fn reread(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
     let length = file.metadata()?.len();
     if length == 0 {
         return Ok(0);
@@ -299,6 +311,21 @@ mod tests {
         let other = content.partial("k").unwrap();
         assert!(other.finish_and_keep(&content, &name).is_err());
         assert!(content.partials().unwrap().is_empty());
+    }
+
+    #[test]
+    fn going_on_changes_nothing_that_has_come_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let content = Content::open(root.path()).unwrap();
+        let name = crate::digest(b"whole");
+        let mut partial = content.partial("k").unwrap();
+        partial.write_all(b"whole").unwrap();
+        partial.finish_and_keep(&content, &name).unwrap();
+        let mut again = content.partial("k").unwrap();
+        assert_eq!(again.len(), 5);
+        again.write_all(b" and more").unwrap();
+        again.restart().unwrap();
+        assert_eq!(content.read(&name, 100).unwrap(), b"whole");
     }
 
     #[test]

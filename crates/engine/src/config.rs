@@ -1,5 +1,6 @@
 //! What an engine is opened with. `rorquald` fills it from flags and `daemon.json`; defaults stand here once.
 
+use crate::budget::Budget;
 use crate::policy::PullPolicy;
 use rorqual_snapshot::LayerKind;
 use std::{
@@ -29,6 +30,8 @@ pub struct EngineConfig {
     pub max_downloads: usize,
     /// `--max-concurrent-uploads`: layers that one push sends at a time.
     pub max_uploads: usize,
+    /// How much of the disk images may take (`image-gc`); without one, images stay until somebody removes them.
+    pub budget: Option<Budget>,
     /// The runtime used where a container names none: `rorqual` is our own.
     pub default_runtime: String,
     /// Further runtimes by name (`--add-runtime`).
@@ -167,6 +170,7 @@ impl EngineConfig {
             pull_policy: PullPolicy::default(),
             max_downloads: 3,
             max_uploads: 5,
+            budget: None,
             default_runtime: crate::OWN_RUNTIME.into(),
             runtimes: BTreeMap::new(),
             userns: UserNamespaces::PerContainer,
@@ -203,6 +207,8 @@ pub struct Reloadable {
     pub registries: Option<rorqual_distribution::Config>,
     /// `pull-policy` and what its file says now.
     pub pull_policy: Option<PullPolicy>,
+    /// `image-gc`; the inner value is `None` where it was taken out.
+    pub budget: Option<Option<Budget>>,
     /// What the `daemon reload` event says besides: dockerd lists its whole configuration there.
     pub attributes: BTreeMap<String, String>,
 }

@@ -2,6 +2,7 @@
 //! containers use what, and its events are published.
 
 use crate::{
+    budget::{self, Collect, Collected},
     events::Scope,
     limits::STREAM_QUEUE,
     parts::{Parts, blocking},
@@ -135,6 +136,11 @@ impl Images {
             Ok(pruned)
         })
         .await
+    }
+
+    /// Removes what the disk budget says, or what takes images down to a size.
+    pub async fn collect(&self, what: Collect) -> Result<Collected> {
+        self.run(move |parts| budget::collect(parts, what)).await
     }
 
     /// Loads an archive while it is received.
@@ -285,6 +291,7 @@ impl Images {
             if let Err(error) = work(&parts, &mut archive, report) {
                 let _ = sender.blocking_send(Err(error));
             }
+            parts.grown.notify_one();
         });
         Steps { first: None, steps }
     }
@@ -315,6 +322,7 @@ fn pull_one(
     let outcome = if pulled.newer { "Downloaded newer image for" } else { "Image is up to date for" };
     report(Step::Progress(status("", format!("Status: {outcome} {}", reference.familiar()))));
     publish(parts, pulled.events);
+    parts.grown.notify_one();
     Ok(())
 }
 
@@ -339,7 +347,7 @@ fn push_one(
     Ok(())
 }
 
-fn publish(parts: &Parts, events: Vec<ImageEvent>) {
+pub(crate) fn publish(parts: &Parts, events: Vec<ImageEvent>) {
     for event in events {
         parts.events.publish(Scope::Image, event.action, event.id, event.attributes);
     }

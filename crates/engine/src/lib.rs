@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod budget;
 mod config;
 pub mod containers;
 mod detach;
 pub mod events;
 mod framing;
+pub mod fsck;
 pub mod images;
 mod limits;
 pub mod networks;
@@ -18,6 +20,7 @@ mod parts;
 mod policy;
 pub mod registry;
 mod seccomp;
+mod space;
 pub mod spec;
 pub mod stream;
 pub mod system;
@@ -71,6 +74,7 @@ impl Engine {
         let opened = events.clone();
         let parts = Arc::new(blocking(move || open::open_parts(config, opened)).await?);
         containers::recover(&parts).await?;
+        parts.tasks.spawn(budget::run(parts.clone()));
         Ok(Self {
             containers: Containers { parts: parts.clone() },
             images: Images { parts: parts.clone() },

@@ -33,3 +33,7 @@ pub(crate) const POLICY_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const POLICY_ENTRIES_MAX: usize = 10_000;
 /// Bytes copied at once between a client and a container.
 pub(crate) const COPY_BUFFER: usize = 32 << 10;
+/// How often the disk budget is looked at, where there is one: containers and others fill the disk too (kubelet's figure).
+pub(crate) const BUDGET_PERIOD: Duration = Duration::from_secs(300);
+/// What was of use so recently is not removed for the disk budget: who pulls an image is about to use it (kubelet's figure).
+pub(crate) const BUDGET_YOUNG: Duration = Duration::from_secs(120);

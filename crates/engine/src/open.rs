@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Opens everything but the containers.
@@ -66,6 +66,7 @@ pub(crate) fn open_parts(mut config: EngineConfig, events: Events) -> Result<Par
         containers: Mutex::new(Index::default()),
         execs: Execs::default(),
         id_ranges: IdRanges::default(),
+        grown: Notify::new(),
         closing: CancellationToken::new(),
         tasks: TaskTracker::new(),
     })

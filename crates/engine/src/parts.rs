@@ -1,6 +1,7 @@
 //! What every component of the engine shares: the parts below it, opened once, and the index of containers.
 
 use crate::{
+    budget::Budget,
     config::{EngineConfig, ExternalRuntime, Reloadable},
     containers::{Execs, Handle, IdRanges, Index, Record, Tables},
     events::{Events, Scope},
@@ -21,7 +22,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The parts below the engine.
@@ -52,6 +53,8 @@ pub(crate) struct Parts {
     pub containers: Mutex<Index<Arc<Handle>>>,
     pub execs: Execs,
     pub id_ranges: IdRanges,
+    /// Notified when images came.
+    pub grown: Notify,
     /// Cancelled when the engine closes; containers run on.
     pub closing: CancellationToken,
     /// Every task of the engine.
@@ -80,6 +83,12 @@ impl Parts {
     /// What may be pulled, as it is configured now.
     pub fn pull_policy(&self) -> PullPolicy {
         self.pull_policy.borrow().clone()
+    }
+
+    /// The disk budget as it is configured now.
+    pub fn budget(&self) -> Option<Budget> {
+        let reloaded = self.reloaded.borrow();
+        reloaded.budget.clone().unwrap_or_else(|| self.config.budget.clone())
     }
 
     /// A container's files: `containers/ID` in the data root.

@@ -2,18 +2,22 @@
 
 use crate::{
     config::Reloadable,
-    containers::{Containers, DRIVER, ListOptions},
+    containers::{Containers, DRIVER},
     events::Scope,
+    fsck,
+    limits::STREAM_QUEUE,
     parts::Parts,
-    time,
+    space, time,
     volumes::Volumes,
 };
 use jiff::Timestamp;
 use rorqual_api_types::system::{DiskUsage, FirewallBackend, Info, PluginsInfo, Runtime, Swarm};
+use rorqual_api_types::upkeep::{CheckFinding, CheckSummary, DataRoot};
 use rorqual_distribution::Registries;
 use rorqual_error::Result;
 use rorqual_linux::cgroup::Version;
 use std::{collections::BTreeMap, fs, sync::Arc};
+use tokio::sync::mpsc;
 
 /// The node. A clone is another handle.
 #[derive(Clone, Debug)]
@@ -30,6 +34,28 @@ pub struct DiskUsageOptions {
     pub images: bool,
     /// Volumes and their sizes.
     pub volumes: bool,
+}
+
+/// What a check tells.
+#[derive(Clone, Debug)]
+pub enum CheckStep {
+    /// Something is wrong.
+    Finding(CheckFinding),
+    /// The end.
+    Summary(CheckSummary),
+}
+
+/// The findings of a check, as they are made.
+#[derive(Debug)]
+pub struct Findings {
+    steps: mpsc::Receiver<Result<CheckStep>>,
+}
+
+impl Findings {
+    /// The next one; `None` after the last. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<CheckStep>> {
+        self.steps.recv().await
+    }
 }
 
 /// How many containers there are, by what they do.
@@ -149,23 +175,48 @@ impl System {
         options
     }
 
-    /// What objects take on disk; `images` and the size of all layers' files is left to the caller's image list.
+    /// What objects take on disk, so that all sizes together are what `du` says of the data root: a container's is that of
+    /// its directory with the log, and `layers_size` holds all that is no container's and no volume's. The list of images is
+    /// left to the caller.
     pub async fn disk_usage(&self, options: DiskUsageOptions) -> Result<DiskUsage> {
+        let parts = self.parts.clone();
+        let space = crate::parts::blocking(move || space::measure(&parts, options)).await?;
+        let int = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let mut usage = DiskUsage::default();
         if options.images {
-            let parts = self.parts.clone();
-            let images = crate::parts::blocking(move || parts.images.disk_usage()).await?;
-            usage.layers_size = i64::try_from(images.blobs + images.layers).unwrap_or(i64::MAX);
+            usage.layers_size = int(space.images + space.overhead());
         }
         if options.containers {
             let containers = Containers { parts: self.parts.clone() };
-            let list = ListOptions { all: true, size: true, ..ListOptions::default() };
-            usage.containers = Some(containers.list(list).await?);
+            usage.containers = Some(containers.usage(space.containers.clone()).await?);
         }
         if options.volumes {
-            usage.volumes = Some(Volumes { parts: self.parts.clone() }.usage().await?);
+            usage.volumes = Some(Volumes { parts: self.parts.clone() }.usage(space.volumes.clone()).await?);
+        }
+        if options.images && options.containers && options.volumes {
+            usage.data_root = Some(DataRoot {
+                total: int(space.total()),
+                images: int(space.images),
+                containers: int(space.containers.values().sum()),
+                volumes: int(space.volumes.values().sum()),
+                records: int(space.records),
+                other: int(space.other),
+            });
         }
         Ok(usage)
+    }
+
+    /// Checks records against files while everything goes on; `repair` mends what can be. Findings come as they are made;
+    /// an error or the summary is the last item. Dropping the stream does not stop a repair.
+    pub fn check(&self, repair: bool) -> Findings {
+        let parts = self.parts.clone();
+        let (sender, steps) = mpsc::channel(STREAM_QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let mut report = |finding| drop(sender.blocking_send(Ok(CheckStep::Finding(finding))));
+            let last = fsck::check_running(&parts, repair, &mut report).map(CheckStep::Summary);
+            let _ = sender.blocking_send(last);
+        });
+        Findings { steps }
     }
 
     /// Takes over what SIGHUP may change and publishes the `reload` event.
@@ -185,6 +236,7 @@ impl System {
             now.debug = changes.debug.or(now.debug);
             now.labels = changes.labels.or(now.labels.take());
             now.runtimes = changes.runtimes.or(now.runtimes.take());
+            now.budget = changes.budget.or(now.budget.take());
             now.default_runtime = changes.default_runtime.or(now.default_runtime.take());
         });
         self.parts.events.publish(Scope::Daemon, "reload", self.parts.node_id.as_str(), attributes);

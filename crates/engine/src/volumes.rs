@@ -7,7 +7,7 @@ use crate::{
 };
 use rorqual_api_types::volume::{CreateRequest, PruneReport, UsageData, Volume};
 use rorqual_error::Result;
-use rorqual_types::Filters;
+use rorqual_types::{Filters, VolumeName};
 use rorqual_volume::CreateVolume;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -72,14 +72,14 @@ impl Volumes {
         .await
     }
 
-    /// All of them with their sizes and users, for `system df`.
-    pub async fn usage(&self) -> Result<Vec<Volume>> {
-        self.run(|parts| {
+    /// All of them with their users and these sizes, for `system df`.
+    pub(crate) async fn usage(&self, sizes: BTreeMap<VolumeName, u64>) -> Result<Vec<Volume>> {
+        self.run(move |parts| {
             let volumes = parts.volumes.list(&Filters::default())?;
             Ok(volumes
                 .iter()
                 .map(|volume| {
-                    let size = parts.volumes.usage(volume.name.as_str()).map_or(-1, |bytes| bytes.cast_signed());
+                    let size = sizes.get(&volume.name).map_or(-1, |bytes| bytes.cast_signed());
                     let ref_count = parts.volumes.users(volume.name.as_str()).len() as i64;
                     Volume { usage_data: Some(UsageData { ref_count, size }), ..present(volume) }
                 })

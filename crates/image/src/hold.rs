@@ -1,6 +1,6 @@
 //! What containers hold of images.
 
-use crate::{Held, Images, Resolved, documents::chain, state::HoldRecord};
+use crate::{Held, Images, Resolved, commit::now_ns, documents::chain, state::HoldRecord};
 use rorqual_error::{Error, Result};
 use rorqual_metadata::{Durability, Transaction};
 use rorqual_types::ContainerId;
@@ -38,8 +38,15 @@ impl Images {
         let mut state = self.state();
         let Some(released) = state.holds.remove(id) else { return false };
         let image = released.held.id;
-        state.names.values().all(|record| record.target.digest != image)
-            && state.holds.values().all(|hold| hold.held.id != image)
+        if state.names.values().any(|record| record.target.digest == image) {
+            let now = now_ns();
+            // An image whose last use is not known to the microsecond is no reason to keep its container.
+            if transaction.put(&self.tables.used, &image, &now).is_ok() {
+                state.used.insert(image, now);
+            }
+            return false;
+        }
+        state.holds.values().all(|hold| hold.held.id != image)
     }
 
     /// The image a container was made from, as it was held; for start after the image itself was deleted.

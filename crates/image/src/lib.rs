@@ -12,6 +12,7 @@ mod commit;
 mod delete;
 mod documents;
 mod download;
+mod evict;
 mod filters;
 mod hold;
 mod import;
@@ -35,13 +36,16 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod verify;
 
 pub use changes::apply_changes;
+pub use evict::{Piece, Tenant};
 pub use model::*;
 pub use pull::{Policy, PullOptions, Pulled};
 pub use push::{PushOptions, PushedImage};
 pub use remote::{Destination, Pushed, Sink, Source};
 pub use rorqual_oci::image as oci;
+pub use verify::Checked;
 
 use documents::Documents;
 use rorqual_content::Content;
@@ -83,6 +87,7 @@ struct Tables {
     layers: Table<ChainId, LayerRecord>,
     holds: Table<ContainerId, HoldRecord>,
     referrers: Table<Digest, Vec<oci::Descriptor>>,
+    used: Table<Digest, i64>,
 }
 
 impl Images {
@@ -90,27 +95,43 @@ impl Images {
     /// directory listings, no trees.
     pub fn open(data_root: &Path, store: Store, snapshots: Arc<Snapshots>) -> Result<Self> {
         let content = Content::open(&data_root.join("content"))?;
+        let images = Self::read(content, store, snapshots)?;
+        settle::forget_unsettled(&images.store, &images.tables.layers, &mut images.state(), &images.boot)?;
+        images.recover().context("recover the images")?;
+        images.sweep_partials(download::PARTIAL_KEPT).context("remove old downloads")?;
+        images.restore_held();
+        images.settle();
+        Ok(images)
+    }
+
+    /// As [`Images::open`], but all is left as it is: for [`Images::check`] of a data root that no daemon uses.
+    pub fn open_as_is(data_root: &Path, store: Store, snapshots: Arc<Snapshots>) -> Result<Self> {
+        Self::read(Content::open_as_is(&data_root.join("content"))?, store, snapshots)
+    }
+
+    fn read(content: Content, store: Store, snapshots: Arc<Snapshots>) -> Result<Self> {
         let tables = Tables {
             names: store.table("image.names"),
             blobs: store.table("image.blobs"),
             layers: store.table("image.layers"),
             holds: store.table("image.holds"),
             referrers: store.table("image.referrers"),
+            used: store.table("image.used"),
         };
-        let mut state = State {
+        let state = State {
             names: tables.names.list()?.into_iter().collect(),
             blobs: tables.blobs.list()?.into_iter().collect(),
             layers: tables.layers.list()?.into_iter().collect(),
             unrecorded: Default::default(),
             holds: tables.holds.list()?.into_iter().collect(),
             referrers: tables.referrers.list()?.into_iter().collect(),
+            used: tables.used.list()?.into_iter().collect(),
             leases: Default::default(),
         };
         let boot = settle::this_boot()?;
-        settle::forget_unsettled(&store, &tables.layers, &mut state, &boot)?;
         let state = Arc::new(Mutex::new(state));
         let settler = Settler::new(store.clone(), tables.layers.clone(), state.clone());
-        let images = Self {
+        Ok(Self {
             store,
             content,
             snapshots,
@@ -122,12 +143,7 @@ impl Images {
             downloads: Mutex::default(),
             patience: download::PATIENCE,
             changing: Mutex::new(()),
-        };
-        images.recover().context("recover the images")?;
-        images.sweep_partials(download::PARTIAL_KEPT).context("remove old downloads")?;
-        images.restore_held();
-        images.settle();
-        Ok(images)
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,12 +184,8 @@ impl Images {
         targets.len()
     }
 
-    /// Bytes that all image blobs and unpacked layers take (`system df`, `LayersSize`), without touching the disk.
-    pub fn disk_usage(&self) -> Result<DiskUsage> {
-        let state = self.state();
-        Ok(DiskUsage {
-            blobs: state.blobs.values().sum(),
-            layers: state.layers.values().map(|layer| layer.info.size).sum(),
-        })
+    /// Bytes that the blobs and layers of all images take, by their records.
+    pub fn size(&self) -> u64 {
+        self.state().size()
     }
 }

@@ -6,24 +6,23 @@ use crate::{
     filters::{created, created_ns, matches_reference, until},
     name::{familiar, is_dangling},
     oci::Descriptor,
-    state::NameRecord,
+    state::{NameRecord, State},
 };
 use rorqual_error::{Kind, Result};
 use rorqual_types::{ChainId, Digest, Reference};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Sizes of one image.
+/// What one image leads to that is here.
 #[derive(Debug, Default)]
-struct Sizes {
-    content: u64,
-    unpacked: u64,
-    chain: BTreeSet<ChainId>,
+pub(crate) struct Holdings {
+    pub(crate) blobs: BTreeSet<Digest>,
+    pub(crate) layers: BTreeSet<ChainId>,
 }
 
 /// The full names of one image.
-struct Named {
-    target: Descriptor,
-    names: Vec<String>,
+pub(crate) struct Named {
+    pub(crate) target: Descriptor,
+    pub(crate) names: Vec<String>,
 }
 
 /// What filters other than by name ask of the images.
@@ -45,7 +44,7 @@ impl Images {
             until: until(filters, jiff::Timestamp::now())?,
         };
         let mut summaries = Vec::new();
-        let mut chains = Vec::new();
+        let mut all = Vec::new();
         for image in self.by_target() {
             let shown: Vec<String> =
                 image.names.iter().filter(|name| matches_reference(filters, name)).cloned().collect();
@@ -53,18 +52,19 @@ impl Images {
             if shown.is_empty() || dangling.is_some_and(|wanted| wanted == has_name) {
                 continue;
             }
-            let Some((summary, chain)) = self.summary(&image, &shown, &bounds, options)? else { continue };
+            let Some((summary, holdings)) = self.summary(&image, &shown, &bounds, options)? else { continue };
             summaries.push(summary);
-            chains.push(chain);
+            all.push(holdings);
         }
         if options.shared_size {
-            self.share(&mut summaries, &chains);
+            self.share(&mut summaries, &all);
         }
         summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
         Ok(summaries)
     }
 
-    fn by_target(&self) -> Vec<Named> {
+    /// The images by their target.
+    pub(crate) fn by_target(&self) -> Vec<Named> {
         let mut images: BTreeMap<Digest, Named> = BTreeMap::new();
         for (name, NameRecord { target, .. }) in &self.state().names {
             let named =
@@ -90,7 +90,7 @@ impl Images {
         shown: &[String],
         bounds: &Bounds,
         options: &ListOptions,
-    ) -> Result<Option<(Summary, BTreeSet<ChainId>)>> {
+    ) -> Result<Option<(Summary, Holdings)>> {
         // One image that cannot be read must not hide the others.
         let chosen = self.choose(&image.target, None).unwrap_or_else(|error| {
             tracing::warn!(id = %image.target.digest, %error, "an image cannot be read");
@@ -106,13 +106,17 @@ impl Images {
         if !fits {
             return Ok(None);
         }
-        let sizes = self.sizes(&image.target).unwrap_or_default();
+        let holdings = self.holdings_of(&image.target).unwrap_or_default();
+        let size = {
+            let state = self.state();
+            state.content(&holdings) + state.unpacked(&holdings)
+        };
         let summary = Summary {
             id: image.target.digest,
             repo_tags: tags(shown),
             repo_digests: repo_digests(shown, &image.target.digest),
             created: created_at,
-            size: (sizes.content + sizes.unpacked) as i64,
+            size: size as i64,
             shared_size: -1,
             labels,
             target: image.target.clone(),
@@ -121,43 +125,49 @@ impl Images {
                 false => None,
             },
         };
-        Ok(Some((summary, sizes.chain)))
+        Ok(Some((summary, holdings)))
     }
 
-    /// Fills the sizes of layers that several images have.
-    fn share(&self, summaries: &mut [Summary], chains: &[BTreeSet<ChainId>]) {
-        let mut users: HashMap<ChainId, u32> = HashMap::new();
-        for chain in chains.iter().flatten() {
-            *users.entry(*chain).or_default() += 1;
+    /// Fills the sizes of what several images have.
+    fn share(&self, summaries: &mut [Summary], holdings: &[Holdings]) {
+        // Counted apart: a layer may have the digest of its blob.
+        let (mut blob_users, mut layer_users) = (HashMap::new(), HashMap::new());
+        for holdings in holdings {
+            holdings.blobs.iter().for_each(|blob| *blob_users.entry(*blob).or_insert(0) += 1);
+            holdings.layers.iter().for_each(|chain| *layer_users.entry(*chain).or_insert(0) += 1);
         }
+        let several = |users: &HashMap<Digest, u32>, digest: &Digest| users.get(digest).is_some_and(|users| *users > 1);
         let state = self.state();
-        for (summary, chain) in summaries.iter_mut().zip(chains) {
-            let shared = chain.iter().filter(|chain| users.get(*chain).is_some_and(|users| *users > 1));
-            let sizes = shared.filter_map(|chain| state.layers.get(chain)).map(|layer| layer.info.size);
-            summary.shared_size = sizes.sum::<u64>() as i64;
+        for (summary, holdings) in summaries.iter_mut().zip(holdings) {
+            let blobs = holdings.blobs.iter().filter(|blob| several(&blob_users, blob));
+            let blobs = blobs.filter_map(|digest| state.blobs.get(digest));
+            let layers = holdings.layers.iter().filter(|chain| several(&layer_users, chain));
+            let layers = layers.map(|chain| state.added(chain));
+            summary.shared_size = (blobs.sum::<u64>() + layers.sum::<u64>()) as i64;
         }
     }
 
-    fn sizes(&self, target: &Descriptor) -> Result<Sizes> {
-        let mut blobs = HashSet::from([target.digest]);
+    /// What an image leads to that is here.
+    pub(crate) fn holdings_of(&self, target: &Descriptor) -> Result<Holdings> {
+        let mut holdings = Holdings::default();
+        holdings.blobs.insert(target.digest);
         let found = self.manifests(target, &mut |index| {
-            blobs.insert(index.digest);
+            holdings.blobs.insert(index.digest);
         })?;
-        let mut sizes = Sizes::default();
         for found in &found {
-            blobs.insert(found.descriptor.digest);
-            blobs.extend(blobs_of(found));
-            sizes.chain.extend(self.unpacked_chain(found)?);
+            holdings.blobs.insert(found.descriptor.digest);
+            holdings.blobs.extend(blobs_of(found));
+            holdings.layers.extend(self.unpacked_chain(found)?);
         }
         let state = self.state();
-        sizes.content = blobs.iter().filter_map(|digest| state.blobs.get(digest)).sum();
-        sizes.unpacked = sizes.chain.iter().filter_map(|c| state.layers.get(c)).map(|layer| layer.info.size).sum();
-        Ok(sizes)
+        holdings.blobs.retain(|digest| state.blobs.contains_key(digest));
+        Ok(holdings)
     }
 
     /// Bytes of the content of all platforms that is here.
     pub(crate) fn content_size(&self, target: &Descriptor) -> Result<i64> {
-        Ok(self.sizes(target)?.content as i64)
+        let holdings = self.holdings_of(target)?;
+        Ok(self.state().content(&holdings) as i64)
     }
 
     /// The chain IDs of a manifest, as far as they are unpacked.
@@ -187,6 +197,7 @@ impl Images {
         let state = self.state();
         let content: u64 = blobs.iter().filter_map(|digest| state.blobs.get(digest)).sum();
         let unpacked: u64 = chain.iter().filter_map(|c| state.layers.get(c)).map(|layer| layer.info.size).sum();
+        let added: u64 = chain.iter().map(|chain| state.added(chain)).sum();
         let annotations = &found.descriptor.annotations;
         let kind = if annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest") {
             ManifestKind::Attestation {
@@ -204,9 +215,19 @@ impl Images {
             descriptor: found.descriptor.clone(),
             available: found.manifest.is_some() && blobs.iter().all(|digest| state.blobs.contains_key(digest)),
             content_size: content as i64,
-            total_size: (content + unpacked) as i64,
+            total_size: (content + added) as i64,
             kind,
         })
+    }
+}
+
+impl State {
+    fn content(&self, holdings: &Holdings) -> u64 {
+        holdings.blobs.iter().filter_map(|digest| self.blobs.get(digest)).sum()
+    }
+
+    fn unpacked(&self, holdings: &Holdings) -> u64 {
+        holdings.layers.iter().map(|chain| self.added(chain)).sum()
     }
 }
 

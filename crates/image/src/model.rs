@@ -323,15 +323,6 @@ pub struct ImportOptions {
     pub changes: Vec<String>,
 }
 
-/// What images take on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DiskUsage {
-    /// Blobs as received.
-    pub blobs: u64,
-    /// Unpacked layers.
-    pub layers: u64,
-}
-
 impl fmt::Display for DeletedItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

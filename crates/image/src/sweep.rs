@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What names and containers lead to.
 #[derive(Debug, Default)]
-struct Reachable {
-    blobs: HashSet<Digest>,
-    layers: HashSet<ChainId>,
+pub(crate) struct Reachable {
+    pub(crate) blobs: HashSet<Digest>,
+    pub(crate) layers: HashSet<ChainId>,
 }
 
 impl Images {
@@ -28,7 +28,7 @@ impl Images {
         let (blobs, layers, freed) = {
             let mut state = self.state();
             let unused = |digest: &Digest| !state.leases.contains_key(digest);
-            let blobs: Vec<Digest> =
+            let blobs: HashSet<Digest> =
                 state.blobs.keys().filter(|d| !reachable.blobs.contains(d) && unused(d)).copied().collect();
             let held: HashSet<ChainId> = state.holds.values().flat_map(|hold| hold.chain.iter().copied()).collect();
             let layers =
@@ -44,6 +44,11 @@ impl Images {
             for digest in &blobs {
                 transaction.delete(&self.tables.blobs, digest);
             }
+            let mut parted = state.parted(&blobs);
+            parted.retain(|(chain, _)| !layers.contains(chain));
+            for (chain, record) in &parted {
+                transaction.put(&self.tables.layers, chain, record)?;
+            }
             for chain in &layers {
                 transaction.delete(&self.tables.layers, chain);
             }
@@ -52,20 +57,27 @@ impl Images {
             for subject in &lost {
                 transaction.delete(&self.tables.referrers, subject);
             }
+            let named: HashSet<Digest> = names.values().map(|record| record.target.digest).collect();
+            let unused: Vec<Digest> = state.used.keys().filter(|id| !named.contains(*id)).copied().collect();
+            for id in &unused {
+                transaction.delete(&self.tables.used, id);
+            }
             transaction.commit(Durability::Grouped)?;
+            state.used.retain(|id, _| named.contains(id));
             state.names = names;
             for subject in &lost {
                 state.referrers.remove(subject);
             }
-            let freed_blobs: u64 = blobs.iter().filter_map(|digest| state.blobs.remove(digest)).sum();
-            let mut freed_layers = 0;
+            let before = state.size();
+            state.blobs.retain(|digest, _| !blobs.contains(digest));
             for chain in &layers {
                 if let Some(record) = state.layers.remove(chain) {
-                    freed_layers += record.info.size;
                     state.unrecorded.insert(*chain, record);
                 }
             }
-            (blobs, layers, freed_blobs + freed_layers)
+            state.layers.extend(parted);
+            let freed = before.saturating_sub(state.size());
+            (blobs, layers, freed)
         };
         // Only now may files go: a record that came back after a power cut would point to nothing.
         failpoint!("image.unrecorded")?;
@@ -91,7 +103,7 @@ impl Images {
     ///
     /// # Errors
     /// Where a document cannot be read: then nothing may be removed, since it is not known what belongs to what.
-    fn reachable(&self, names: &BTreeMap<String, NameRecord>) -> Result<Reachable> {
+    pub(crate) fn reachable(&self, names: &BTreeMap<String, NameRecord>) -> Result<Reachable> {
         let mut reachable = Reachable::default();
         let mut seen = HashSet::new();
         for record in names.values() {

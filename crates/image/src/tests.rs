@@ -74,5 +74,5 @@ fn archives_by_hand() {
         println!("{:?}", images.inspect(&name, None, true).unwrap());
         println!("{:?}", images.history(&name, None).unwrap());
     }
-    println!("{:?}", images.disk_usage());
+    println!("{}", images.size());
 }

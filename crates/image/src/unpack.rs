@@ -227,7 +227,9 @@ impl Images {
             let verified = verified && blob.digest == *diff_id;
             let unpack = Unpack { archive, diff_id: *diff_id, verified, chain, below };
             if let Some(info) = self.snapshots.unpack(unpack, progress)? {
-                let record = LayerRecord { info, parent: parents.last().copied(), unsynced: Some(self.boot.clone()) };
+                let source = (info.shared > 0).then_some(blob.digest);
+                let unsynced = Some(self.boot.clone());
+                let record = LayerRecord { info, parent: parents.last().copied(), blob: source, unsynced };
                 self.state().unrecorded.insert(*last, record.clone());
                 return Ok(Some(record));
             }

@@ -13,3 +13,4 @@ pub mod process;
 pub mod root;
 pub mod seccomp;
 pub mod socket;
+pub mod usage;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+pub mod check;
 pub mod failpoint;
 mod journal;
 mod key;

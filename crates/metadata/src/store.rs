@@ -5,9 +5,9 @@ use crate::{
     changes::{Changes, Overlay},
     failpoint,
     journal::{self, AppendError, JournalFile},
-    limits::{CACHE_BYTES, FOLD_BYTES, GROUP_DELAY},
+    limits::{CACHE_BYTES, COMPACT_BYTES, COMPACT_FREE_SHARE, FOLD_BYTES, GROUP_DELAY, QUIET, QUIET_FOLD_BYTES},
 };
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use rorqual_error::{Context, Error, Result};
 use std::{
     fmt,
@@ -22,6 +22,8 @@ use std::{
 
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+/// The database's file.
+const DATABASE: &str = "records.redb";
 /// The layout of keys and values; a newer one is refused.
 const FORMAT: u64 = 1;
 
@@ -41,7 +43,8 @@ impl fmt::Debug for Store {
 
 struct Inner {
     directory: PathBuf,
-    database: Database,
+    /// Written to by the one fold; taken whole only to be made smaller.
+    database: RwLock<Database>,
     writer: Mutex<Writer>,
     memory: RwLock<Memory>,
     /// Every record up to this one is on the disk.
@@ -84,7 +87,16 @@ struct Signal {
 #[derive(Default)]
 struct SignalState {
     dirty: bool,
+    /// Whether something came since the store was last put in order.
+    untidy: bool,
     stop: bool,
+}
+
+/// What the background thread is to do.
+enum Wake {
+    Sync,
+    Tidy,
+    Stop,
 }
 
 /// Dropped with the last clone of the store: ends and joins the background threads.
@@ -97,9 +109,12 @@ impl Drop for End {
     fn drop(&mut self) {
         lock(&self.inner.signal.state).stop = true;
         self.inner.signal.changed.notify_all();
-        let folder = lock(&self.inner.folder).take();
-        for thread in self.syncer.take().into_iter().chain(folder) {
-            let _ = thread.join();
+        if let Some(syncer) = self.syncer.take() {
+            let _ = syncer.join();
+        }
+        // Only now: the other may have started it.
+        if let Some(folder) = lock(&self.inner.folder).take() {
+            let _ = folder.join();
         }
         if let Err(error) = self.inner.sync() {
             tracing::warn!(%error, "the last records could not be synced");
@@ -138,7 +153,7 @@ impl Store {
         let writer = Writer { journal, generation, next: last + 1, unsynced: replay.older, unfolded, refused: None };
         let inner = Arc::new(Inner {
             directory: directory.to_owned(),
-            database,
+            database: RwLock::new(database),
             writer: Mutex::new(writer),
             memory: RwLock::new(Memory { active, frozen: None }),
             synced: AtomicU64::new(applied),
@@ -146,13 +161,16 @@ impl Store {
             folding: Mutex::new(()),
             fold_scheduled: AtomicBool::new(false),
             folder: Mutex::new(None),
-            signal: Signal { state: Mutex::new(SignalState { dirty: true, stop: false }), changed: Condvar::new() },
+            signal: Signal {
+                state: Mutex::new(SignalState { dirty: true, untidy: true, stop: false }),
+                changed: Condvar::new(),
+            },
         });
         let shared = inner.clone();
         let syncer = std::thread::Builder::new()
             .name("journal".into())
             .stack_size(128 << 10)
-            .spawn(move || sync_in_background(&shared))
+            .spawn(move || work_in_background(&shared))
             .context("start the journal's thread")?;
         Ok(Self { _end: Arc::new(End { inner: inner.clone(), syncer: Some(syncer) }), inner })
     }
@@ -167,9 +185,15 @@ impl Store {
         self.inner.fold()
     }
 
+    /// As [`Store::fold`], and gives back to the file system what the database does not need. Happens by itself when no
+    /// commit has come for a while.
+    pub fn tidy(&self) -> Result<()> {
+        self.inner.tidy()
+    }
+
     /// Every commit so far is made safe, and later ones are refused.
     pub fn close(&self) -> Result<()> {
-        self.inner.fold()?;
+        self.inner.tidy()?;
         lock(&self.inner.writer).refused = Some("the store is closed".into());
         Ok(())
     }
@@ -179,11 +203,10 @@ impl Store {
         if durability == Durability::Synced {
             self.inner.sync_up_to(sequence)?;
             failpoint!("metadata.synced")?;
-        } else {
-            self.inner.signal.wake();
         }
+        self.inner.signal.wake(durability == Durability::Grouped);
         if length >= FOLD_BYTES && !self.inner.fold_scheduled.swap(true, Ordering::AcqRel) {
-            fold_in_background(&self.inner);
+            fold_in_background(&self.inner, false);
         }
         Ok(())
     }
@@ -194,8 +217,9 @@ impl Store {
         if let Some(value) = memory.active.get(path).or(frozen) {
             return Ok(value.clone());
         }
+        let database = self.inner.database();
         let read = || -> Result<_, redb::Error> {
-            let table = self.inner.database.begin_read()?.open_table(RECORDS)?;
+            let table = database.begin_read()?.open_table(RECORDS)?;
             Ok(table.get(path)?.map(|value| value.value().to_vec()))
         };
         read().context("read a record")
@@ -263,6 +287,10 @@ fn within<'a>(
 }
 
 impl Inner {
+    fn database(&self) -> RwLockReadGuard<'_, Database> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes a record and makes it visible; returns its sequence number and the journal's length.
     fn append(&self, changes: Changes) -> Result<(u64, u64)> {
         let mut writer = lock(&self.writer);
@@ -325,6 +353,14 @@ impl Inner {
         result
     }
 
+    fn tidy(&self) -> Result<()> {
+        let _folding = lock(&self.folding);
+        let result =
+            self.fold_locked().and_then(|()| self.compact().context("give back what the database does not need"));
+        self.fold_scheduled.store(false, Ordering::Release);
+        result
+    }
+
     fn fold_locked(&self) -> Result<()> {
         // What an earlier fold could not write comes first.
         self.fold_frozen()?;
@@ -370,7 +406,8 @@ impl Inner {
     }
 
     fn write_database(&self, overlay: &Overlay, last: u64) -> Result<(), redb::Error> {
-        let mut transaction = self.database.begin_write()?;
+        let database = self.database();
+        let mut transaction = database.begin_write()?;
         // Without it, opening after a kill would walk the whole database.
         transaction.set_quick_repair(true);
         {
@@ -387,9 +424,29 @@ impl Inner {
         Ok(())
     }
 
+    /// Makes the database's file smaller where much of it is free. Nobody reads meanwhile.
+    fn compact(&self) -> Result<(), redb::Error> {
+        let length = std::fs::metadata(self.directory.join(DATABASE))?.len();
+        if length < COMPACT_BYTES {
+            return Ok(());
+        }
+        let used = {
+            let database = self.database();
+            let stats = database.begin_read()?.open_table(RECORDS)?.stats()?;
+            stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()
+        };
+        if length - used.min(length) < length / COMPACT_FREE_SHARE {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        database.compact()?;
+        Ok(())
+    }
+
     fn stored_page(&self, start: Bound<&[u8]>, prefix: &[u8], limit: usize) -> Result<Records, redb::Error> {
         let mut records = Records::new();
-        let table = self.database.begin_read()?.open_table(RECORDS)?;
+        let database = self.database();
+        let table = database.begin_read()?.open_table(RECORDS)?;
         for entry in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
             let (path, value) = entry?;
             if !path.value().starts_with(prefix) {
@@ -402,7 +459,8 @@ impl Inner {
 
     fn stored(&self, prefix: &[u8]) -> Result<Records, redb::Error> {
         let mut records = Records::new();
-        let table = self.database.begin_read()?.open_table(RECORDS)?;
+        let database = self.database();
+        let table = database.begin_read()?.open_table(RECORDS)?;
         for entry in table.range(prefix..)? {
             let (path, value) = entry?;
             if !path.value().starts_with(prefix) {
@@ -417,22 +475,33 @@ impl Inner {
 type Records = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl Signal {
-    fn wake(&self) {
+    /// Says that a commit came, and whether it is to be synced.
+    fn wake(&self, dirty: bool) {
         let mut state = lock(&self.state);
-        if !state.dirty {
-            state.dirty = true;
+        if !state.untidy || dirty && !state.dirty {
+            state.untidy = true;
+            state.dirty |= dirty;
             self.changed.notify_one();
         }
     }
 
-    /// Waits for a commit, and then for the group's delay; `false` at the end.
-    fn wait(&self) -> bool {
+    /// Waits for a commit, and then for the group's delay; or for a while in which none comes.
+    fn wait(&self) -> Wake {
         let mut state = lock(&self.state);
         while !state.dirty && !state.stop {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.untidy {
+                let (waited, quiet) = self.changed.wait_timeout(state, QUIET).unwrap_or_else(PoisonError::into_inner);
+                state = waited;
+                if quiet.timed_out() && !state.dirty && !state.stop {
+                    state.untidy = false;
+                    return Wake::Tidy;
+                }
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
         }
         if state.stop {
-            return false;
+            return Wake::Stop;
         }
         state = self
             .changed
@@ -440,23 +509,35 @@ impl Signal {
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         state.dirty = false;
-        !state.stop
+        if state.stop { Wake::Stop } else { Wake::Sync }
     }
 }
 
-fn sync_in_background(inner: &Inner) {
-    while inner.signal.wait() {
-        if let Err(error) = inner.sync() {
-            tracing::error!(%error, "the journal could not be synced; changes are refused from now on");
-            return;
+fn work_in_background(inner: &Arc<Inner>) {
+    loop {
+        match inner.signal.wait() {
+            Wake::Sync => {
+                if let Err(error) = inner.sync() {
+                    tracing::error!(%error, "the journal could not be synced; changes are refused from now on");
+                    return;
+                }
+            }
+            Wake::Tidy => {
+                let length = lock(&inner.writer).journal.length;
+                if length >= QUIET_FOLD_BYTES && !inner.fold_scheduled.swap(true, Ordering::AcqRel) {
+                    fold_in_background(inner, true);
+                }
+            }
+            Wake::Stop => return,
         }
     }
 }
 
-fn fold_in_background(inner: &Arc<Inner>) {
+/// `tidy`: whether there is time to make the database smaller.
+fn fold_in_background(inner: &Arc<Inner>, tidy: bool) {
     let shared = inner.clone();
     let fold = move || {
-        if let Err(error) = shared.fold() {
+        if let Err(error) = if tidy { shared.tidy() } else { shared.fold() } {
             tracing::warn!(%error, "folding the journal failed; the next commit tries again");
         }
     };
@@ -470,7 +551,7 @@ fn fold_in_background(inner: &Arc<Inner>) {
 }
 
 fn open_database(directory: &Path) -> Result<Database> {
-    let path = directory.join("records.redb");
+    let path = directory.join(DATABASE);
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     if !path.exists() {

@@ -279,3 +279,25 @@ fn pages_are_the_list_in_pieces() {
     }
     assert_eq!(records.page(&prefix, Some(&"A".to_owned()), 1).unwrap(), wanted[..1]);
 }
+
+#[test]
+fn a_database_that_was_emptied_gives_its_space_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let keys: Vec<String> = (0..200).map(|number| format!("{number:04}")).collect();
+    for key in &keys {
+        table(&store).put(key, &"v".repeat(40_000), Durability::Grouped).unwrap();
+    }
+    store.tidy().unwrap();
+    let length = || std::fs::metadata(directory.path().join("records.redb")).unwrap().len();
+    assert!(length() > 8_000_000, "{}", length());
+    assert_eq!(all(&store).len(), keys.len());
+    for key in &keys[1..] {
+        table(&store).delete(key, Durability::Grouped).unwrap();
+    }
+    store.tidy().unwrap();
+    assert!(length() < 1 << 20, "{}", length());
+    assert_eq!(all(&store).len(), 1);
+    drop(store);
+    assert_eq!(all(&Store::open(directory.path()).unwrap()).len(), 1);
+}

@@ -93,7 +93,7 @@ pub(crate) fn index<R: BufRead>(
     };
     // Both files, and the directory that the index is mounted on.
     let size = space(archive.position()) + space(length) + space(1);
-    Ok(Indexed::Done(LayerInfo { size, entries: archive.entries(), max_owner_id }))
+    Ok(Indexed::Done(LayerInfo { size, entries: archive.entries(), max_owner_id, shared: 0, archived: true }))
 }
 
 /// Writes the index of a layer that has none below it to `out`; returns false where such a layer is unpacked instead.

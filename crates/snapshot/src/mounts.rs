@@ -56,6 +56,21 @@ fn unmount(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Unmounts the index at `path` wherever it is mounted.
+pub(crate) fn unmount_index(path: &Path) -> Result<()> {
+    let path = path.canonicalize().with_context(|| format!("resolve {}", path.display()))?;
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read the table of mounts")?;
+    for line in table.lines() {
+        let Some((mount, file_system)) = line.split_once(" - ") else { continue };
+        let mut words = file_system.split(' ');
+        if words.next() == Some("erofs") && words.next().map(Path::new) == Some(&path) {
+            let place = mount.split(' ').nth(4).unwrap_or_default();
+            unmount(Path::new(place)).with_context(|| format!("unmount {place}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// An index with its archive as a detached mount. Nothing there is a program or a device of the host's.
 fn mounted(index: &Path, archive: &Path) -> io::Result<OwnedFd> {
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or(io::ErrorKind::InvalidInput);

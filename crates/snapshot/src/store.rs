@@ -15,13 +15,11 @@ use crate::{
     trash::Trash,
 };
 use rorqual_error::{Context, Error, Result};
+use rorqual_linux::usage::Usage;
 use rorqual_types::{ChainId, ContainerId, DiffId};
-use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
-    io::Errno,
-};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, DirBuilder, File},
     io,
     os::{
@@ -32,8 +30,6 @@ use std::{
     sync::{Condvar, Mutex, PoisonError, atomic::AtomicU64},
 };
 
-/// How deep a container's directories are measured; deeper ones are beyond any path.
-const DEPTH_MAX: usize = 200;
 /// Names of layers that are being unpacked begin so.
 const INGEST: &str = "ingest-";
 
@@ -48,6 +44,8 @@ pub struct Snapshots {
     unpacking: Mutex<HashSet<ChainId>>,
     unpacked: Condvar,
     trash: Trash,
+    /// What layers that are directories take, by name.
+    measured: Mutex<HashMap<String, u64>>,
     /// Whether new layers are kept as archives.
     archives: bool,
     /// Present where some layer is one or may become one.
@@ -95,6 +93,12 @@ pub struct LayerInfo {
     pub entries: u64,
     /// The highest user or group id that owns something in it.
     pub max_owner_id: u32,
+    /// The part of `size` that is the archive it was made from, where that is the same file.
+    #[serde(default)]
+    pub shared: u64,
+    /// Whether it is kept as its archive.
+    #[serde(default)]
+    pub archived: bool,
 }
 
 /// A container's writable directories.
@@ -141,21 +145,8 @@ impl Snapshots {
     /// Opens `layers/` and `containers/` below `data_root`, finishes interrupted removals, and mounts the archived layers
     /// that are not. `helper` is what unpacks.
     pub fn open_with(data_root: &Path, helper: Helper, options: &LayerOptions) -> Result<Self> {
-        let (layers, containers) = (data_root.join("layers"), data_root.join("containers"));
-        make_directory(&layers)?;
-        make_directory(&containers)?;
-        let trash = Trash::open(data_root.join("trash"))?;
-        let mut snapshots = Self {
-            layers,
-            containers,
-            helper,
-            next: AtomicU64::new(0),
-            unpacking: Mutex::default(),
-            unpacked: Condvar::new(),
-            trash,
-            archives: false,
-            mounts: None,
-        };
+        let mut snapshots = Self { helper, ..Self::open_as_is(data_root)? };
+        snapshots.trash.resume()?;
         for name in snapshots.names()?.into_iter().filter(|name| name.starts_with(INGEST)) {
             snapshots.discard(&snapshots.layers.join(name))?;
         }
@@ -166,6 +157,25 @@ impl Snapshots {
         snapshots.archives = options.kind == LayerKind::Archive && snapshots.mounts_archives()?;
         snapshots.mount_all(&options.mounts)?;
         Ok(snapshots)
+    }
+
+    /// What is there, for a check: nothing is finished, mounted or unpacked.
+    pub fn open_as_is(data_root: &Path) -> Result<Self> {
+        let (layers, containers) = (data_root.join("layers"), data_root.join("containers"));
+        make_directory(&layers)?;
+        make_directory(&containers)?;
+        Ok(Self {
+            layers,
+            containers,
+            helper: Helper::default(),
+            next: AtomicU64::new(0),
+            unpacking: Mutex::default(),
+            unpacked: Condvar::new(),
+            trash: Trash::open(data_root.join("trash"))?,
+            measured: Mutex::default(),
+            archives: false,
+            mounts: None,
+        })
     }
 
     /// Whether the kernel mounts archived layers that stand here.
@@ -229,10 +239,20 @@ impl Snapshots {
         Ok(self.names()?.iter().filter_map(|name| ChainId::from_hex(name).ok()).collect())
     }
 
+    /// Whether the archive of a layer and its index are here.
+    pub fn has_archive(&self, chain: &ChainId) -> bool {
+        self.is_archived(&chain.hex()) && self.layers.join(chain.hex()).join(ARCHIVE).exists()
+    }
+
     /// Removes a layer; returns at once, the deletion goes on in the background. Absent is fine.
     pub fn remove_layer(&self, chain: &ChainId) -> Result<()> {
-        if let Some(mounts) = &self.mounts {
-            mounts.unmount(&chain.hex())?;
+        match &self.mounts {
+            Some(mounts) => mounts.unmount(&chain.hex())?,
+            // A daemon that ended may have left it mounted.
+            None if self.is_archived(&chain.hex()) => {
+                mounts::unmount_index(&self.layers.join(chain.hex()).join(INDEX))?
+            }
+            None => {}
         }
         self.discard(&self.layers.join(chain.hex()))
     }
@@ -249,18 +269,50 @@ impl Snapshots {
 
     /// Whether a layer still is what had the digest `diff_id`; reads it whole.
     pub fn verify(&self, chain: &ChainId, diff_id: &DiffId) -> Result<Verification> {
-        let Some(file) = self.tar(chain)? else {
-            let is_here = self.layers.join(chain.hex()).exists();
-            return Ok(if is_here { Verification::Directory } else { Verification::Missing });
-        };
-        let found = archive::digest_of(file).with_context(|| format!("read layer {chain}"))?;
-        Ok(if found == *diff_id { Verification::Intact } else { Verification::Altered(found) })
+        Ok(match self.diff_id(chain)? {
+            Some(found) if found == *diff_id => Verification::Intact,
+            Some(found) => Verification::Altered(found),
+            None if self.layers.join(chain.hex()).exists() => Verification::Directory,
+            None => Verification::Missing,
+        })
+    }
+
+    /// The digest that a layer's archive really has, read whole; `None` for one that is a directory, or is not here.
+    pub fn diff_id(&self, chain: &ChainId) -> Result<Option<DiffId>> {
+        let Some(file) = self.tar(chain)? else { return Ok(None) };
+        archive::digest_of(file).map(Some).with_context(|| format!("read layer {chain}"))
     }
 
     /// Waits until everything here survives a power cut.
     pub fn sync(&self) -> Result<()> {
         let sync = || rustix::fs::syncfs(File::open(&self.layers)?).map_err(io::Error::from);
         sync().with_context(|| format!("sync the file system of {}", self.layers.display()))
+    }
+
+    /// Bytes that everything below the layers directory takes, counted with `usage`. Nothing in an unpacked layer changes:
+    /// each is measured once.
+    pub fn layers_usage(&self, usage: &mut Usage) -> Result<u64> {
+        let context = || format!("measure {}", self.layers.display());
+        let stat = rustix::fs::lstat(&self.layers).with_context(context)?;
+        let mut total = u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
+        let names = self.names()?;
+        let mut measured = lock(&self.measured);
+        measured.retain(|name, _| names.contains(name));
+        for name in names {
+            let path = self.layers.join(&name);
+            let is_fixed = ChainId::from_hex(&name).is_ok() && !self.is_archived(&name);
+            total += match measured.get(&name) {
+                Some(known) => *known,
+                // Its files have no names outside of it.
+                None if is_fixed => {
+                    let size = Usage::default().tree(&path).with_context(context)?;
+                    measured.insert(name, size);
+                    size
+                }
+                None => usage.tree(&path).with_context(context)?,
+            };
+        }
+        Ok(total)
     }
 
     fn writable(&self, id: &ContainerId) -> PathBuf {
@@ -308,12 +360,7 @@ impl Snapshots {
     /// Bytes the container has written (`SizeRw`): what its upper directory takes on disk.
     pub fn usage(&self, id: &ContainerId) -> Result<u64> {
         let upper = self.writable(id).join("upper");
-        let walk = || match File::open(&upper) {
-            Ok(root) => disk_usage(&root.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
-        };
-        walk().with_context(|| format!("measure {}", upper.display()))
+        Usage::default().tree(&upper).with_context(|| format!("measure {}", upper.display()))
     }
 
     /// Renames any directory of the data root's file system away and deletes it in the background. Absent is fine.
@@ -326,47 +373,6 @@ impl Snapshots {
     pub fn wait_for_deletions(&self) {
         self.trash.wait();
     }
-}
-
-/// What `du` says of a tree: blocks of each file once, links not followed. What vanishes meanwhile does not count.
-pub(crate) fn disk_usage(root: &OwnedFd) -> io::Result<u64> {
-    let mut seen = HashSet::new();
-    let mut total = rustix::fs::fstat(root)?.st_blocks as u64;
-    let mut open = vec![rustix::fs::Dir::read_from(root)?];
-    while !open.is_empty() {
-        let depth = open.len();
-        let Some(directory) = open.last_mut() else { break };
-        let Some(entry) = directory.read() else {
-            open.pop();
-            continue;
-        };
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let at = directory.fd()?;
-        let stat = match rustix::fs::statat(at, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if stat.st_nlink > 1
-            && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
-            && !seen.insert(stat.st_ino)
-        {
-            continue;
-        }
-        total += stat.st_blocks as u64;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && depth < DEPTH_MAX {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match rustix::fs::openat(at, entry.file_name(), flags, Mode::empty()) {
-                Ok(below) => open.push(rustix::fs::Dir::new(below)?),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(total * 512)
 }
 
 #[cfg(test)]

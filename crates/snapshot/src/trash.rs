@@ -43,17 +43,20 @@ impl Shared {
 }
 
 impl Trash {
-    /// Opens `directory` (made if absent) and goes on with what is in it.
+    /// Opens `directory`, made if absent.
     pub(crate) fn open(directory: PathBuf) -> Result<Self> {
         let context = || format!("open {}", directory.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).with_context(context)?;
-        let trash = Self { directory, next: AtomicU64::new(0), shared: Arc::default() };
-        let entries = fs::read_dir(&trash.directory).with_context(|| format!("list {}", trash.directory.display()))?;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("list {}", trash.directory.display()))?;
-            trash.enqueue(entry.file_name())?;
+        Ok(Self { directory, next: AtomicU64::new(0), shared: Arc::default() })
+    }
+
+    /// Goes on with what an earlier process has left.
+    pub(crate) fn resume(&self) -> Result<()> {
+        let context = || format!("list {}", self.directory.display());
+        for entry in fs::read_dir(&self.directory).with_context(context)? {
+            self.enqueue(entry.with_context(context)?.file_name())?;
         }
-        Ok(trash)
+        Ok(())
     }
 
     /// Moves `path` here. Absent is fine.

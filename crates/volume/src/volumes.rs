@@ -7,6 +7,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rorqual_error::{Context, Error, Result};
+use rorqual_linux::usage::Usage;
 use rorqual_metadata::{Durability, Store, Table, failpoint};
 use rorqual_types::{ContainerId, Filters, VolumeName};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
+
+mod check;
 
 /// The only driver.
 const LOCAL: &str = "local";
@@ -102,6 +105,17 @@ impl Volumes {
             volumes.lock().volumes.insert(name.clone(), Entry::new(volumes.volume(name, record), mounted));
         }
         volumes.sweep()?;
+        Ok(volumes)
+    }
+
+    /// The volumes as they are recorded, for a check: nothing is finished or removed.
+    pub fn open_as_is(root: PathBuf, store: &Store) -> Result<Self> {
+        make_private(&root).with_context(|| format!("make {}", root.display()))?;
+        let volumes = Self { root, table: store.table("volumes"), state: Mutex::default() };
+        for (name, record) in volumes.table.list()?.into_iter().filter(|(_, record)| !record.removing) {
+            let Ok(name) = name.parse::<VolumeName>() else { continue };
+            volumes.lock().volumes.insert(name.clone(), Entry::new(volumes.volume(name, record), false));
+        }
         Ok(volumes)
     }
 
@@ -278,7 +292,7 @@ impl Volumes {
             state.volumes.iter().filter(|(_, entry)| entry.users.is_empty() && selection.matches(&entry.volume));
         let names: Vec<VolumeName> = unused.map(|(name, _)| name.clone()).collect();
         for name in names {
-            let size = tree::size(&self.data(&name)).unwrap_or_default();
+            let size = self.usage(&name).unwrap_or_default();
             match self.remove_locked(&mut state, &name) {
                 Ok(()) => {
                     pruned.names.push(name.to_string());
@@ -382,10 +396,9 @@ impl Volumes {
         Ok(true)
     }
 
-    /// Bytes of disk a volume takes.
-    pub fn usage(&self, name: &str) -> Result<u64> {
-        let volume = self.get(name)?;
-        tree::size(&volume.mountpoint).with_context(|| format!("measure volume {name}"))
+    /// Bytes of disk a volume takes, its own directory among them.
+    pub fn usage(&self, name: &VolumeName) -> Result<u64> {
+        Usage::default().tree(&self.directory(name)).with_context(|| format!("measure volume {name}"))
     }
 }
 

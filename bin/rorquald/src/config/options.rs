@@ -176,6 +176,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("http-proxy", "http-proxy", Text, Works, "Proxy for http, reported by info"),
     opt("https-proxy", "https-proxy", Text, Works, "Proxy for https, reported by info"),
     opt("icc", "icc", Bool, Works, "Containers reach each other on the default bridge (on)"),
+    opt("", "image-gc", Other, Works, ""),
     opt("init", "init", Bool, Works, "Run an init in every container"),
     opt("init-path", "init-path", Text, NoEffect("the init is built in"), "Path of the init"),
     opt("insecure-registry", "insecure-registries", List, Works, "Registries that may be spoken to without TLS"),

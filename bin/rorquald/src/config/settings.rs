@@ -5,7 +5,7 @@ use crate::{identity::Remap, listen::Address};
 use anyhow::{Context, Result, anyhow, bail};
 use rorqual_api_types::system::{IndexInfo, RegistryConfig};
 use rorqual_engine::{
-    EngineConfig, ExternalRuntime, LayerKind, NetworkSettings, OWN_RUNTIME, PullPolicy, UserNamespaces,
+    EngineConfig, ExternalRuntime, LayerKind, NetworkSettings, OWN_RUNTIME, PullPolicy, UserNamespaces, budget::Budget,
 };
 use serde_json::Value as Json;
 use std::{
@@ -124,6 +124,7 @@ impl Settings {
             bail!("storage driver {driver} is not supported: use overlay2");
         }
         layers(merged)?;
+        budget(merged)?;
         let runtimes = runtimes(merged)?;
         if let Some(name) = merged.text("default-runtime")
             && !runtimes.contains_key(name)
@@ -354,6 +355,7 @@ fn engine(merged: &Merged) -> Result<EngineConfig> {
             .map(|path| PullPolicy::read(path.as_ref()))
             .transpose()?
             .unwrap_or_default(),
+        budget: budget(merged)?,
         max_downloads: transfers(merged, "max-concurrent-downloads", defaults.max_downloads)?,
         max_uploads: transfers(merged, "max-concurrent-uploads", defaults.max_uploads)?,
         default_runtime: text("default-runtime").unwrap_or(defaults.default_runtime),
@@ -374,6 +376,12 @@ fn engine(merged: &Merged) -> Result<EngineConfig> {
         version: env!("CARGO_PKG_VERSION").into(),
         ..EngineConfig::new(data_root, exec_root, defaults.shim)
     })
+}
+
+/// How much of the disk images may take; without the key they stay.
+fn budget(merged: &Merged) -> Result<Option<Budget>> {
+    let budget = merged.other("image-gc").map(|json| serde_json::from_value(json.clone()));
+    budget.transpose().context("image-gc")
 }
 
 /// What image layers are kept as; the last option given counts.

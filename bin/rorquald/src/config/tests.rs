@@ -184,3 +184,24 @@ fn a_pull_policy_is_read_with_the_configuration() {
     let error = Settings::new(&merged).unwrap_err().to_string();
     assert_eq!(error, format!("the pull policy {path} cannot be used: trailing characters at line 1 column 18"));
 }
+
+#[test]
+fn a_disk_budget_is_read_from_the_file() {
+    let budget = |json: &str| {
+        let merged = configured(&format!(r#"{{"image-gc":{json}}}"#), "").map_err(|error| format!("{error:#}"))?;
+        Ok::<_, String>(Settings::new(&merged).unwrap().engine.budget.unwrap())
+    };
+    let read = budget(r#"{"high-mark":"85%","low-mark":"80%","minimum-age":"1h","pinned":["debian:*"]}"#).unwrap();
+    assert_eq!((read.high, read.low), ("85%".parse().unwrap(), "80%".parse().unwrap()));
+    assert_eq!((read.minimum_age.as_secs(), read.pinned), (3600, vec!["debian:*".to_owned()]));
+    for (json, why) in [
+        (r#"{"high-mark":"85%"}"#, "low-mark"),
+        (r#"{"high-mark":"85%","low-mark":"x"}"#, "invalid mark"),
+        (r#"{"high-mark":"80%","low-mark":"85%"}"#, "the low mark is above the high one"),
+        (r#"{"high-mark":"2g","low-mark":"1g","minimum-age":"5"}"#, "invalid duration"),
+        (r#"{"high-mark":"2g","low-mark":"1g","keep":[]}"#, "unknown field"),
+    ] {
+        let error = budget(json).unwrap_err();
+        assert!(error.contains("image-gc") && error.contains(why), "{error}");
+    }
+}

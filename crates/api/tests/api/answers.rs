@@ -152,6 +152,16 @@ async fn images_volumes_and_networks() {
         ("GET", "/v1.51/images/nope/json", None, 404, "No such image: nope:latest"),
         ("GET", "/v1.51/images/a/b%2Fc/json", None, 404, "No such image: a/b/c:latest"),
         ("GET", "/v1.51/images/json?filters=%7B%22foo%22%3A%7B%22a%22%3Atrue%7D%7D", None, 400, "invalid filter 'foo'"),
+        ("POST", "/rorqual/images/gc", None, 400, "no disk budget is configured (image-gc in daemon.json)"),
+        ("POST", "/rorqual/images/gc?target=-1", None, 400, "target must not be negative"),
+        (
+            "POST",
+            "/rorqual/images/gc?target=0&dry-run=1",
+            None,
+            200,
+            r#"{"Images":[],"Size":0,"SpaceReclaimed":0,"Missed":0}"#,
+        ),
+        ("POST", "/rorqual/system/fsck", None, 200, r#"{"Summary":{"Blobs":0,"Layers":0,"#),
         ("POST", "/v1.51/images/prune", None, 200, r#"{"ImagesDeleted":null,"SpaceReclaimed":0}"#),
         (
             "POST",

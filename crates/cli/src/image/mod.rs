@@ -1,5 +1,6 @@
 //! `rorqual image`.
 
+mod gc;
 mod history;
 mod import;
 mod inspect;
@@ -25,6 +26,7 @@ pub const GROUP: Group = Group {
     name: "image",
     about: "Manage images",
     commands: &[
+        &gc::COMMAND,
         &history::COMMAND,
         &import::COMMAND,
         &inspect::COMMAND,

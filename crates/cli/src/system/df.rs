@@ -199,13 +199,32 @@ fn verbose(usage: &Value) -> Result<String> {
         .map(|cache| cache.int("Size"))
         .sum();
     Ok(format!(
-        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n{}",
+        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\nBuild cache usage: {}\n\n{}{}",
         IMAGES.render("", false, rows.images)?,
         CONTAINERS.render("", false, rows.containers)?,
         VOLUMES.render("", false, rows.volumes)?,
         human::size(cached as f64, 4),
         CACHES.render("", false, rows.caches)?,
+        data_root(usage.at(&["DataRoot"])),
     ))
+}
+
+/// The whole data root, where the daemon is ours: its parts add up to what `du` says.
+fn data_root(usage: &Value) -> String {
+    let total = usage.int("Total");
+    if total == 0 {
+        return String::new();
+    }
+    let part = |name: &str| human::size(usage.int(name) as f64, 4);
+    format!(
+        "\nData root usage: {} (images {}, containers {}, volumes {}, records {}, other {})\n",
+        human::size(total as f64, 4),
+        part("Images"),
+        part("Containers"),
+        part("Volumes"),
+        part("Records"),
+        part("Other"),
+    )
 }
 
 fn verbose_template(usage: &Value, format: &str) -> Result<String> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod df;
 pub(crate) mod events;
+mod fsck;
 pub(crate) mod info;
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -15,5 +16,5 @@ use crate::args::Group;
 pub const GROUP: Group = Group {
     name: "system",
     about: "Manage the daemon",
-    commands: &[&df::COMMAND, &events::COMMAND, &info::COMMAND, &prune::COMMAND],
+    commands: &[&df::COMMAND, &events::COMMAND, &fsck::COMMAND, &info::COMMAND, &prune::COMMAND],
 };

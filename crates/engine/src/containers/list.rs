@@ -4,8 +4,8 @@ use super::{Containers, ListOptions, Sizes, handle::Handle, inspect, record::Vie
 use jiff::Timestamp;
 use rorqual_api_types::container::Summary;
 use rorqual_error::{Error, Result};
-use rorqual_types::{Digest, Filters};
-use std::sync::Arc;
+use rorqual_types::{ContainerId, Digest, Filters};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The filter names dockerd accepts.
 const FILTERS: [&str; 17] = [
@@ -42,6 +42,19 @@ impl Containers {
             summaries.push(inspect::summary(&self.parts, &view, now, sizes));
         }
         Ok(summaries)
+    }
+
+    /// All of them, newest first, with these sizes of their directories.
+    pub(crate) async fn usage(&self, sizes: BTreeMap<ContainerId, u64>) -> Result<Vec<Summary>> {
+        let views = self.choose(&ListOptions { all: true, ..ListOptions::default() })?;
+        let (parts, now) = (self.parts.clone(), Timestamp::now());
+        let summary = move |view: &Arc<View>| {
+            let image = &view.record.image;
+            let rw = sizes.get(&view.record.id).copied().unwrap_or_default().cast_signed();
+            let sizes = Sizes { rw, root_fs: rw + parts.unpacked_size(&image.id, &image.manifest.digest) };
+            inspect::summary(&parts, view, now, Some(sizes))
+        };
+        crate::parts::blocking(move || Ok(views.iter().map(summary).collect())).await
     }
 
     fn choose(&self, options: &ListOptions) -> Result<Vec<Arc<View>>> {

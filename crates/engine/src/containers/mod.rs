@@ -42,6 +42,7 @@ pub(crate) use handle::Handle;
 pub(crate) use index::Index;
 pub(crate) use inspect::DRIVER;
 pub(crate) use merge::host_name;
+pub(crate) use mounts::Kind as MountKind;
 pub(crate) use record::{Record, Tables};
 pub(crate) use recover::recover;
 pub(crate) use users::IdRanges;

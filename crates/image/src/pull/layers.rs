@@ -11,6 +11,7 @@ use crate::{
     unpack::NewLayers,
 };
 use rorqual_error::{Context, Error, Result};
+use rorqual_snapshot::LayerKind;
 use rorqual_types::Digest;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::{
@@ -222,6 +223,13 @@ impl<'a> Layers<'a> {
     fn open<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, layer: &Descriptor) -> Result<(File, bool)> {
         let number = self.blobs.iter().position(|blob| blob.digest == layer.digest);
         let number = number.ok_or_else(|| Error::internal("a layer of another manifest"))?;
+        // What is not compressed is stored once, as the blob and as the layer: that takes a whole blob, and nothing is
+        // written twice for it.
+        if self.images.snapshots.layer_kind() == LayerKind::Archive
+            && self.chosen.config.rootfs.diff_ids.contains(&layer.digest)
+        {
+            self.wait_decided(number);
+        }
         match self.wait_for(number) {
             Slot::Here => Ok((self.images.content.open_blob(&layer.digest)?, true)),
             Slot::Arriving(download) => {

@@ -2,12 +2,13 @@
 
 use crate::{
     store::{
-        LayerKind, Verification, disk_usage,
+        LayerKind, Unpack, Verification,
         tests::{digest, in_own_mounts, snapshots_of, stack},
     },
     tar::tests::{Raw, end, file, pax},
 };
 use proptest::prelude::*;
+use rorqual_linux::usage::Usage;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -389,6 +390,37 @@ fn a_path_seen_twice_is_what_it_was_last_both_ways() {
 }
 
 #[test]
+fn an_archive_that_does_not_change_is_not_copied() {
+    in_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let snapshots = snapshots_of(LayerKind::Archive, &data);
+        let unpack = |name: &str, bytes: &[u8]| {
+            let blob = root.path().join(name);
+            fs::write(&blob, bytes).unwrap();
+            let chain = [digest(bytes)];
+            let archive = File::open(&blob).unwrap();
+            let unpack = Unpack { archive, diff_id: chain[0], verified: true, chain: &chain, below: None };
+            let info = snapshots.unpack(unpack, &mut |_| {}).unwrap().unwrap();
+            (fs::metadata(&blob).unwrap().nlink(), info, data.join("layers").join(chain[0].hex()))
+        };
+        let (names, info, layer) = unpack("plain", &archive(&[file("a", &[5; 40_000])]));
+        assert_eq!((names, info.archived), (2, true));
+        assert!(info.shared >= 40_000 && info.shared < info.size, "{info:?}");
+        assert_eq!(
+            fs::read(root.path().join("mounts").join(layer.file_name().unwrap()).join("fs/a")).unwrap(),
+            [5; 40_000]
+        );
+        // What cannot be indexed is unpacked, and the archive has no other name then.
+        let mut odd = archive(&[file("b", b"y")]);
+        odd[1000] = 1;
+        let (names, info, _) = unpack("odd", &odd);
+        assert_eq!((names, info.archived, info.shared), (1, false, 0));
+    });
+}
+
+#[test]
 fn a_layer_stays_mounted_is_verified_and_goes() {
     in_own_mounts(|| {
         let root = tempfile::tempdir().unwrap();
@@ -400,7 +432,7 @@ fn a_layer_stays_mounted_is_verified_and_goes() {
         let layer = data.join("layers").join(chain[0].hex());
         // What is mounted is in one place only, and the disk is measured without it.
         assert_eq!(fs::read_dir(layer.join("fs")).unwrap().count(), 0);
-        let usage = disk_usage(&File::open(&layer).unwrap().into()).unwrap();
+        let usage = Usage::default().tree(&layer).unwrap();
         assert_eq!(info.size, usage - 4096);
         let mut kept = Vec::new();
         snapshots.tar(&chain[0]).unwrap().unwrap().read_to_end(&mut kept).unwrap();

@@ -1,7 +1,8 @@
 //! A layer's way into the store: made under another name, and renamed when it is complete.
 
-use super::{INGEST, LayerInfo, Snapshots, check_free_space, lock, make_directory};
+use super::{INGEST, LayerInfo, Snapshots, check_free_space, descriptor_path, lock, make_directory};
 use crate::{
+    apply::space,
     erofs,
     helper::{self, IndexFiles, Made, Task, Work},
     mounts::{ARCHIVE, INDEX},
@@ -9,7 +10,7 @@ use crate::{
 use rorqual_error::{Context, Error, Result};
 use rorqual_metadata::failpoint;
 use rorqual_types::{ChainId, DiffId};
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, CWD, Mode};
 use std::{
     fmt,
     fs::{self, DirBuilder, File},
@@ -25,7 +26,8 @@ pub struct Unpack<'a> {
     pub archive: File,
     /// The digest that its uncompressed bytes must have.
     pub diff_id: DiffId,
-    /// Whether the archive's own bytes are known to have that digest: it is not compressed, and was hashed on arrival.
+    /// Whether the archive's own bytes are known to have that digest: it is not compressed, was hashed on arrival, and does
+    /// not change any more. The layer's archive may then become another name of the same file.
     pub verified: bool,
     /// The chain IDs from the lowest layer to this one.
     pub chain: &'a [ChainId],
@@ -99,7 +101,7 @@ impl Snapshots {
             let root = File::open(&root).with_context(|| format!("open {}", root.display()))?;
             rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).context("set the mode of a layer's root")?;
             let info = if self.archives {
-                self.archive(&ingest, unpack.archive, !unpack.verified, unpack.below, progress)?
+                self.archive(&ingest, unpack.archive, unpack.verified, unpack.below, progress)?
             } else {
                 unpack.below.map_or(Ok(()), |wait| wait())?;
                 self.extract(&ingest, unpack.archive, !unpack.verified, progress)?
@@ -140,7 +142,7 @@ impl Snapshots {
         &self,
         ingest: &Ingest<'_>,
         mut archive: File,
-        mut digest: bool,
+        verified: bool,
         below: Option<&Below<'_>>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<LayerInfo> {
@@ -149,16 +151,21 @@ impl Snapshots {
             let file = File::options().read(true).write(true).create_new(true).open(&path);
             file.with_context(|| format!("create {}", path.display()))
         };
+        let kept = ingest.directory.join(ARCHIVE);
+        // Elsewhere, or with too many names already, it is written once more.
+        let is_linked = verified && link(&archive, &kept).is_ok();
         let mut uuid = [0; 16];
         // Another one for each layer: overlay tells file systems apart by it.
         uuid.copy_from_slice(&ingest.chain.bytes()[..16]);
-        let kept = ingest.directory.join(ARCHIVE);
         let open_kept = || File::open(&kept).with_context(|| format!("open {}", kept.display()));
-        let mut copy = Some(create(ARCHIVE)?);
+        let mut copy = if is_linked { None } else { Some(create(ARCHIVE)?) };
+        let mut digest = !verified;
         if let Some(wait) = below {
-            // Most of the work is decompression, which needs nothing of the layers below.
-            self.run(ingest, &[], Work { archive, digest, index: None, keep: copy.take() }, progress)?;
-            (archive, digest) = (open_kept()?, false);
+            if let Some(keep) = copy.take() {
+                // Most of the work is decompression, which needs nothing of the layers below.
+                self.run(ingest, &[], Work { archive, digest, index: None, keep: Some(keep) }, progress)?;
+                (archive, digest) = (open_kept()?, false);
+            }
             wait()?;
         }
         let index = Some(IndexFiles { archive: copy, index: create(INDEX)?, uuid });
@@ -166,7 +173,8 @@ impl Snapshots {
             Made::Layer(info) => {
                 let index = File::open(ingest.directory.join(INDEX)).context("open a layer's index")?;
                 erofs::check(&index, &open_kept()?, uuid)?;
-                return Ok(info);
+                let shared = if is_linked { space_of(&kept)? } else { 0 };
+                return Ok(LayerInfo { shared, ..info });
             }
             Made::Unsuitable(why) => why,
             Made::Kept => return Err(Error::internal("the unpack helper made no index")),
@@ -193,4 +201,14 @@ impl Snapshots {
         }
         Ok(made)
     }
+}
+
+/// Gives an open file one more name.
+fn link(file: &File, path: &Path) -> rustix::io::Result<()> {
+    rustix::fs::linkat(CWD, descriptor_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn space_of(path: &Path) -> Result<u64> {
+    let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+    Ok(space(metadata.len()))
 }
