@@ -81,6 +81,12 @@ async fn live(flags: &Flags, settings: Settings, level: &Level) -> Result<()> {
         Some(config) => Some(serve_registry(config, &tasks, &stop).await.context("failed to start the registry")?),
         None => None,
     };
+    if let Some(config) = &settings.blob_server {
+        let config = rorqual_registry::Config { node: Some(engine.content()), ..config.clone() };
+        let server = rorqual_registry::Server::bind(&config).await.context("failed to serve blobs")?;
+        tracing::info!(address = %server.address()?, tls = config.tls.is_some(), "blobs are served to other nodes");
+        tasks.spawn(server.run(stop.clone()));
+    }
     let api = Arc::new(Api::new(engine.clone(), About { registry, ..about(&settings) }));
     listeners.serve(&api, &tasks, &stop);
     rorqual_linux::memory::trim_heap();

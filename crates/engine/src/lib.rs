@@ -86,6 +86,11 @@ impl Engine {
         })
     }
 
+    /// What its images consist of, for other nodes.
+    pub fn content(&self) -> Arc<rorqual_content::Content> {
+        self.images.parts.images.content()
+    }
+
     /// Ends the engine's own tasks and syncs its records. Containers run on.
     pub async fn close(&self) {
         let parts = self.system.parts.clone();

@@ -65,7 +65,7 @@ use std::{
 #[derive(Debug)]
 pub struct Images {
     store: Store,
-    content: Content,
+    content: Arc<Content>,
     snapshots: Arc<Snapshots>,
     tables: Tables,
     documents: Documents,
@@ -133,7 +133,7 @@ impl Images {
         let settler = Settler::new(store.clone(), tables.layers.clone(), state.clone());
         Ok(Self {
             store,
-            content,
+            content: Arc::new(content),
             snapshots,
             tables,
             documents: Documents::default(),
@@ -187,5 +187,10 @@ impl Images {
     /// Bytes that the blobs and layers of all images take, by their records.
     pub fn size(&self) -> u64 {
         self.state().size()
+    }
+
+    /// What the images consist of, by digest: for whoever gives it to others. It comes and goes with the images.
+    pub fn content(&self) -> Arc<Content> {
+        self.content.clone()
     }
 }

@@ -1,7 +1,8 @@
 //! What a registry is told when it starts.
 
 use crate::limits::{LEASE, PROXY_TTL};
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use rorqual_content::Content;
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Everything a registry can be told.
 #[derive(Clone, Debug)]
@@ -14,6 +15,9 @@ pub struct Config {
     pub root: PathBuf,
     /// An object store that has everything instead of `root`.
     pub objects: Option<ObjectsConfig>,
+    /// The content of a running engine, which is served by digest instead of a store's: one node's to others. It takes no
+    /// pushes, and needs no `root`.
+    pub node: Option<Arc<Content>>,
     /// The upstream that images come from, where this registry is a cache of another. It takes no pushes then.
     pub proxy: Option<ProxyConfig>,
     /// Certificate chain and key, PEM; without them clients connect in plain text.
@@ -159,6 +163,7 @@ impl Config {
             metrics: None,
             root: root.into(),
             objects: None,
+            node: None,
             proxy: None,
             tls: None,
             access: AccessConfig { deletion: true, ..AccessConfig::default() },

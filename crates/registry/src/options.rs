@@ -49,6 +49,21 @@ const OPTIONS: [(&str, Form); 24] = [
     ("token-service", Form::Text),
 ];
 
+/// Those of a node that serves its blobs.
+const NODE: [&str; 11] = [
+    "address",
+    "htpasswd",
+    "metrics",
+    "plain-http",
+    "realm",
+    "tls-cert",
+    "tls-key",
+    "token-issuer",
+    "token-keys",
+    "token-realm",
+    "token-service",
+];
+
 /// Options that were given.
 #[derive(Clone, Debug, Default)]
 pub struct Options(BTreeMap<&'static str, Vec<String>>);
@@ -120,6 +135,27 @@ impl Options {
         }
         config.objects = self.objects()?;
         config.proxy = self.proxy()?;
+        Ok(config)
+    }
+
+    /// What is told a registry that gives the content of an engine to other nodes.
+    ///
+    /// # Errors
+    /// As of [`Options::config`]; also where everybody could ask.
+    pub fn node_config(&self) -> Result<Config> {
+        if let Some(name) = self.0.keys().find(|name| !NODE.contains(name)) {
+            return Err(Error::invalid(format!("a node that serves its blobs has no option {name}")));
+        }
+        if self.text("address").is_none() {
+            return Err(Error::invalid("a node that serves its blobs needs the option address"));
+        }
+        let mut config = self.config(Path::new(""))?;
+        if matches!(config.access.authentication, Authentication::None) {
+            return Err(Error::invalid(
+                "a node that serves its blobs needs the option htpasswd: else whoever reaches it could read its images",
+            ));
+        }
+        config.collect.period = None;
         Ok(config)
     }
 
@@ -267,6 +303,30 @@ mod tests {
         assert!(proxy("proxy-username=me").is_err());
         assert!(proxy("proxy-username=me proxy-password-file=/nowhere/x").is_err());
         assert!(check("proxy-username=me").is_err() && check("proxy-ttl=1h").is_err());
+    }
+
+    #[test]
+    fn a_node_serves_blobs_to_those_it_knows() {
+        let node = |line: &str| {
+            let mut options = Options::default();
+            for word in line.split_whitespace() {
+                let (name, value) = word.split_once('=').unwrap_or((word, "true"));
+                options.set(name, value)?;
+            }
+            options.node_config()
+        };
+        let config = node("address=:5002 htpasswd=f tls-cert=c tls-key=k").unwrap();
+        assert_eq!((config.address.port(), config.collect.period), (5002, None));
+        for (line, why) in [
+            ("htpasswd=f", "needs the option address"),
+            ("address=127.0.0.1:5002", "needs the option htpasswd"),
+            ("address=:5002 htpasswd=f", "without TLS"),
+            ("address=127.0.0.1:5002 htpasswd=f anonymous-pull", "no option anonymous-pull"),
+            ("address=127.0.0.1:5002 htpasswd=f storage=s3://b", "no option storage"),
+        ] {
+            let error = node(line).unwrap_err().to_string();
+            assert!(error.contains(why), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn encoded(name: &Repository) -> String {
     name.as_str().replace('/', ":")
 }
 
-fn value(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn value(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).context("write a record")
 }
 

@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     name::Repository,
     records::Records,
-    storage::{Local, Objects, Storage},
+    storage::{Local, Node, Objects, Storage},
     uploads::Uploads,
     upstream::Upstream,
 };
@@ -53,12 +53,13 @@ impl Registry {
     /// # Errors
     /// `Conflict` where another process serves the same directory.
     pub fn open(config: &Config) -> Result<Arc<Self>> {
-        let storage: Arc<dyn Storage> = match &config.objects {
-            Some(objects) => Arc::new(Objects::open(objects, &config.root)?),
-            None => Arc::new(Local::open(&config.root)?),
+        let storage: Arc<dyn Storage> = match (&config.node, &config.objects) {
+            (Some(content), _) => Arc::new(Node(content.clone())),
+            (None, Some(objects)) => Arc::new(Objects::open(objects, &config.root)?),
+            (None, None) => Arc::new(Local::open(&config.root)?),
         };
-        // A cache has what upstream has, and nothing else.
-        let read_only = config.access.read_only || config.proxy.is_some();
+        // A cache has what upstream has, a node what it pulled and built, and nothing else.
+        let read_only = config.access.read_only || config.proxy.is_some() || config.node.is_some();
         let access = Access::new(&AccessConfig { read_only, ..config.access.clone() })?;
         let upstream = config.proxy.as_ref().map(|proxy| Upstream::open(proxy, config.root.clone())).transpose()?;
         let uploads = Uploads::default();

@@ -44,7 +44,7 @@ pub struct Server {
     registry: Arc<Registry>,
     listener: TcpListener,
     metrics: Option<TcpListener>,
-    control: UnixListener,
+    control: Option<UnixListener>,
     tls: Option<TlsAcceptor>,
     period: Option<std::time::Duration>,
 }
@@ -62,7 +62,8 @@ impl Server {
         let shared = config.clone();
         let opened = tokio::task::spawn_blocking(move || Registry::open(&shared));
         let registry = opened.await.context("open the registry")??;
-        let control = control::listen(config)?;
+        // What a node has is collected by itself.
+        let control = if config.node.is_none() { Some(control::listen(config)?) } else { None };
         let listener = listen(config.address).await?;
         let metrics = match config.metrics {
             Some(address) => Some(listen(address).await?),
@@ -90,7 +91,9 @@ impl Server {
     /// Serves until `stop`; then requests under way have a while to end.
     pub async fn run(self, stop: CancellationToken) {
         let (registry, tasks) = (self.registry.clone(), TaskTracker::new());
-        tasks.spawn(control::serve(self.control, self.registry.clone(), stop.clone()));
+        if let Some(control) = self.control {
+            tasks.spawn(control::serve(control, self.registry.clone(), stop.clone()));
+        }
         tasks.spawn(drop_idle_uploads(self.registry.clone(), stop.clone()));
         if let Some(period) = self.period {
             tasks.spawn(collect_now_and_then(self.registry.clone(), period, stop.clone()));

@@ -98,6 +98,13 @@ pub const OPTIONS: &[Opt] = &[
     opt("bip", "bip", Text, Works, "IPv4 address and prefix of the default bridge"),
     opt("bip6", "bip6", Text, Works, "IPv6 address and prefix of the default bridge"),
     opt("", "blob-peers", Other, Works, ""),
+    opt(
+        "blob-server",
+        "blob-server",
+        List,
+        Works,
+        "Give other nodes the blobs of this one: address=:5002, htpasswd=FILE, tls-cert=FILE, tls-key=FILE",
+    ),
     short(
         'b',
         opt("bridge", "bridge", Text, Works, "Name of the default bridge (rorqual0); none turns bridge networking off"),

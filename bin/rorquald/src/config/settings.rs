@@ -54,6 +54,8 @@ pub struct Settings {
     pub proxies: [String; 3],
     /// The registry that is served besides, where one is.
     pub registry: Option<rorqual_registry::Config>,
+    /// The server that gives other nodes the blobs of this one, where there is one.
+    pub blob_server: Option<rorqual_registry::Config>,
     /// What the engine is opened with.
     pub engine: EngineConfig,
 }
@@ -157,6 +159,7 @@ impl Settings {
             registries: registries(merged),
             proxies: proxies(merged).map(|proxy| without_password(&proxy)),
             registry: registry(merged)?,
+            blob_server: blob_server(merged)?,
             engine: engine(merged)?,
         })
     }
@@ -308,6 +311,24 @@ fn distribution(merged: &Merged) -> Result<rorqual_engine::registry::Config> {
     })
 }
 
+/// Options of a registry, `NAME=VALUE`; a name alone means `true`.
+fn registry_options(given: &[String]) -> Result<rorqual_registry::Options> {
+    let mut options = rorqual_registry::Options::default();
+    for option in given {
+        let (name, value) = option.split_once('=').unwrap_or((option, "true"));
+        options.set(name, value)?;
+    }
+    Ok(options)
+}
+
+/// The server that gives other nodes the blobs of this one.
+fn blob_server(merged: &Merged) -> Result<Option<rorqual_registry::Config>> {
+    match merged.list("blob-server") {
+        [] => Ok(None),
+        given => registry_options(given)?.node_config().map(Some).context("blob-server"),
+    }
+}
+
 /// The registry that is served besides. It reaches its upstream as the daemon reaches registries.
 fn registry(merged: &Merged) -> Result<Option<rorqual_registry::Config>> {
     let given = merged.list("registry-opt");
@@ -317,12 +338,7 @@ fn registry(merged: &Merged) -> Result<Option<rorqual_registry::Config>> {
             _ => bail!("registry-opt needs registry"),
         };
     }
-    let mut options = rorqual_registry::Options::default();
-    for option in given {
-        let (name, value) = option.split_once('=').unwrap_or((option, "true"));
-        options.set(name, value)?;
-    }
-    let mut config = options.config(&path(merged, "data-root", DATA_ROOT).join("registry"))?;
+    let mut config = registry_options(given)?.config(&path(merged, "data-root", DATA_ROOT).join("registry"))?;
     if let Some(proxy) = &mut config.proxy {
         proxy.client = distribution(merged)?;
     }

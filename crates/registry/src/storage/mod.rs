@@ -1,13 +1,16 @@
 //! Where a registry keeps what it has: records by key, blobs by digest, uploads by key.
 //!
-//! Two kinds: a directory ([`Local`]) and an object store ([`Objects`]). Neither knows what the records mean.
+//! A directory ([`Local`]) and an object store ([`Objects`]) do not know what the records mean. [`Node`] has none, and
+//! makes up those that give its content by digest.
 
 mod local;
+mod node;
 mod objects;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use local::Local;
+pub(crate) use node::Node;
 pub(crate) use objects::Objects;
 
 use crate::body::Source;
