@@ -257,3 +257,50 @@ fn docker_pulls_through_a_cache() {
     drop(cache);
     daemon.finish();
 }
+
+/// What one node has, another gets by digest where no registry is, and nobody else gets at all.
+#[test]
+fn an_image_comes_from_another_node() {
+    let files = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| files.path().join(name).display().to_string();
+    std::fs::write(path("users"), command::run("htpasswd", ["-nbB", "node2", "secret"]).ok().trim()).expect("users");
+    std::fs::write(path("password"), "secret\n").expect("the password");
+    let start = |label: &str, more: &[String]| {
+        let arguments = [&["--bridge=none".to_owned()], more].concat();
+        Daemon::start_with(label, Options { arguments, host_network: true, ..Options::default() })
+    };
+    let htpasswd = format!("htpasswd={}", path("users"));
+    let serving = ["--blob-server", "address=127.0.0.1:0", "--blob-server", &htpasswd].map(str::to_owned);
+    let first = start("node1", &serving);
+    first.load(&images::busybox());
+    let id = id_of(&first, "busybox");
+    let log = first.log();
+    let address =
+        log.lines().find(|line| line.contains("blobs are served")).and_then(|line| line.split("address=").nth(1));
+    let address = address.and_then(|rest| rest.split_whitespace().next()).unwrap_or_else(|| panic!("{log}"));
+
+    let peers = json!({"blob-peers": [
+        {"url": format!("http://{address}"), "username": "node2", "password-file": path("password")},
+    ]});
+    std::fs::write(path("daemon.json"), peers.to_string()).expect("the configuration");
+    let second = start("node2", &["--config-file".to_owned(), path("daemon.json")]);
+    let name = format!("localhost:1/team/bb@{id}");
+    second.docker(["pull", "-q", &name]).ok();
+    assert_eq!(id_of(&second, &name), id);
+    assert_eq!(second.docker(["run", "--rm", "--network=none", &name, "echo", "hi"]).ok(), "hi\n");
+    // What a tag means is the registry's to say.
+    assert_ne!(second.docker(["pull", "-q", "localhost:1/team/bb:1"]).code, 0);
+
+    let ask = |words: &str| command::shell(&format!("curl -s -o /dev/null -w %{{http_code}} {words}")).ok();
+    let manifest = format!("http://{address}/v2/x/manifests/{id}");
+    assert_eq!(ask(&manifest), "401");
+    assert_eq!(ask(&format!("-u node2:wrong {manifest}")), "401");
+    assert_eq!(ask(&format!("-u node2:secret {manifest}")), "200");
+    assert_eq!(ask(&format!("-u node2:secret http://{address}/v2/x/tags/list")), "404");
+    assert_eq!(ask(&format!("-u node2:secret -X DELETE {manifest}")), "405");
+    assert_eq!(ask(&format!("-u node2:secret -X POST http://{address}/v2/x/blobs/uploads/")), "405");
+    let listed = command::shell(&format!("curl -s -u node2:secret http://{address}/v2/_catalog")).ok();
+    assert_eq!(listed.trim(), r#"{"repositories":[]}"#);
+    first.finish();
+    second.finish();
+}
