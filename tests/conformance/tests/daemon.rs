@@ -1,6 +1,7 @@
 //! The daemon's own life: flags, configuration, several side by side, reloads, refusals.
 
 use rorqual_testkit::{Daemon, Options, command, daemon::docker_command, images, places, run, shell};
+use serde_json::json;
 use std::{
     fs,
     process::{Command, Stdio},
@@ -232,4 +233,23 @@ fn other_runtimes_run_containers_too() {
         daemon.docker(["stop", "-t", "0", "aa"]).ok();
         daemon.finish();
     }
+}
+
+/// A forced removal wins against the restart policy, whichever of its states it meets.
+#[test]
+fn a_container_that_keeps_restarting_is_removed_by_force() {
+    let daemon = Daemon::start("again");
+    daemon.load(&images::busybox());
+    let mut api = daemon.api();
+    for round in 0..60 {
+        let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {
+            "NetworkMode": "none", "RestartPolicy": {"Name": "always"},
+        }});
+        let id = api.post("/containers/create", &body)["Id"].as_str().expect("an id").to_owned();
+        api.call("POST", &format!("/containers/{id}/start"), None).ok();
+        // once it has ended, a restart comes after 100 ms, then after 200
+        std::thread::sleep(Duration::from_millis(round * 5));
+        api.call("DELETE", &format!("/containers/{id}?force=1"), None).ok();
+    }
+    daemon.finish();
 }

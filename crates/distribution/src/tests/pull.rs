@@ -57,7 +57,7 @@ async fn a_manifest_that_is_not_what_it_says_is_refused() {
         (bytes.clone(), media::MANIFEST, None, TagOrDigest::Digest(other), "manifest verification failed for digest"),
         (bytes.clone(), media::MANIFEST, Some(other.to_string()), tag(), "the registry promises manifest"),
         (bytes.clone(), media::MANIFEST, Some("sha256:zz".into()), tag(), "is no digest"),
-        (bytes.clone(), media::INDEX, None, tag(), "it says application/vnd.oci.image.manifest"),
+        (bytes.clone(), media::INDEX, None, tag(), "a manifest where an index was promised"),
         (bytes.clone(), media::DOCKER_MANIFEST, None, tag(), "it says application/vnd.oci.image.manifest"),
         (bytes.clone(), "text/html", None, tag(), "unsupported media type text/html"),
         (two_faced, media::MANIFEST, None, tag(), "ambiguous document"),

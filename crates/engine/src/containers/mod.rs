@@ -263,12 +263,8 @@ impl Containers {
     }
 
     async fn end_for_removal(&self, handle: &Handle) -> Result<()> {
-        if handle.view().status.phase == Phase::Restarting {
-            handle.ask(|reply| Command::Stop { signal: Signal::KILL.number(), keep: true, reply }).await?;
-            return Ok(());
-        }
         match self.kill_handle(handle, Signal::KILL).await {
-            // It ended by itself meanwhile.
+            // It ended by itself meanwhile, or a restart was pending and is called off now.
             Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => Ok(()),
             result => result,
         }

@@ -236,9 +236,14 @@ async fn a_policy_restarts_and_gives_up(world: &mut World) {
     let policy = RestartPolicy { name: "on-failure".into(), maximum_retry_count: 2 };
     options.request.host_config.as_mut().expect("set").restart_policy = policy;
     let id = create(world.engine(), options).await;
-    let mut armed = world.engine().containers.wait(&id, WaitCondition::NextExit).expect("a wait");
-    world.engine().containers.start(&id).await.expect("it starts");
+    let containers = &world.engine().containers;
+    let mut armed = containers.wait(&id, WaitCondition::NextExit).expect("a wait");
+    containers.start(&id).await.expect("it starts");
     assert_eq!(armed.finished().await.exit_code, 1);
+    // A wait ends at each exit; a restart follows the first two.
+    while containers.inspect(&id).expect("there").state.status != "exited" {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(world.engine().containers.inspect(&id).expect("there").restart_count, 2);
     remove(world.engine(), &id).await;
 }
